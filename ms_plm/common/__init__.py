@@ -1,0 +1,1 @@
+"""What every room needs and none owns: user errors, safe file writing, the random number generator."""

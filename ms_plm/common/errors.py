@@ -1,0 +1,16 @@
+"""Errors that a user can mend. The command line prints them as one paragraph, without a traceback."""
+
+
+class UserError(ValueError):
+    """Bad input or a bad setting.
+
+    The message names the file and key, what was expected, what was found, and the remedy.
+    """
+
+
+class UsageError(UserError):
+    """The command line itself is wrong (exit code 2)."""
+
+
+class DamagedFileError(UserError):
+    """A file does not hold what its manifest or hash says it should."""
