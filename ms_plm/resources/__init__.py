@@ -1,0 +1,1 @@
+"""Files that travel with the package: the quick-start corpus, its vocabulary and nothing else."""
