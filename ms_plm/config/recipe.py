@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from ms_plm.config.model import ModelConfig, PositionEmbedding
 
@@ -12,7 +12,7 @@ from ms_plm.config.model import ModelConfig, PositionEmbedding
 class Section(BaseModel):
     """A part of a recipe: frozen, unknown keys refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, allow_inf_nan=False)
 
 
 class ModelSection(Section):
@@ -43,6 +43,11 @@ class ModelSection(Section):
                 f"`from` takes the whole configuration from the folder; remove {', '.join(sorted(others))}"
             )
         return self
+
+    @property
+    def position_embedding(self) -> PositionEmbedding:
+        """The position scheme: as given, else that of the family."""
+        return self.position_embedding_type or ("functional_relative" if self.model_type == "nezha" else "absolute")
 
     def build(self, vocab_size: int, pad_token_id: int = 0) -> ModelConfig:
         """The configuration of a new model over a vocabulary of `vocab_size` entries."""
@@ -85,7 +90,7 @@ class TextSection(Section):
 class DataSection(Section):
     """What is read: raw text (`text`, prepared into a cache) or a prepared corpus (`corpus`)."""
 
-    text: tuple[TextSection, ...] | TextSection | None = None
+    text: tuple[TextSection, ...] | None = Field(None, description="raw text; one mapping or a list of them")
     corpus: str | None = Field(None, description="folder made by `ms-plm prepare`")
     mindrecord: str | None = Field(None, description="MindRecord with static columns: masks are fixed in it")
     tokenizer: str | None = Field(None, description="folder or vocab.txt; default: that of model.from or the corpus")
@@ -95,6 +100,11 @@ class DataSection(Section):
     short_sample_probability: float = Field(0.1, ge=0, le=1)
     masking: MaskingSection = MaskingSection()
     cache: str | None = Field(None, description="where prepared corpora and sample tables go; default: ~/.cache/ms_plm")
+
+    @field_validator("text", mode="before")
+    @classmethod
+    def _one_text(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, (dict, TextSection)) else value
 
     @model_validator(mode="after")
     def _one_source(self) -> DataSection:

@@ -1,0 +1,1 @@
+"""What is special to Ascend, installed as `ms_plm_ascend`. `ms_plm` never imports it by name."""

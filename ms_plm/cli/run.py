@@ -1,0 +1,37 @@
+"""`ms-plm run`: carry out a recipe."""
+
+from __future__ import annotations
+
+import argparse
+
+from ms_plm.config.loading import load_recipe
+
+NAME = "run"
+HELP = "carry out a recipe: prepare the data, train, evaluate, and make what its `output` asks for"
+EPILOG = """\
+examples:
+  ms-plm run quickstart
+  ms-plm run recipes/nezha/nezha_tiny_pretrain_zh.yaml data.corpus=corpora/zh train.steps=2000
+  ms-plm run nezha_tiny_pretrain_zh --resume      continue after a kill, exactly where it was
+
+A list is given whole: output.examples='["我爱[MASK]国", "a [MASK] day"]'
+Several processes: msrun --worker_num=2 --local_worker_num=2 --master_port=8118 --join=True \\
+                     -m ms_plm run RECIPE
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("recipe", metavar="RECIPE", help="name of a shipped recipe, a file, or a run folder")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="values to change, such as train.steps=100")
+    again = parser.add_mutually_exclusive_group()
+    again.add_argument("--resume", action="store_true", help="continue the run in the existing folder")
+    again.add_argument("--overwrite", action="store_true", help="remove the existing run folder and start anew")
+
+
+def run(args: argparse.Namespace) -> int:
+    recipe = load_recipe(args.recipe, args.overrides)
+    from ms_plm import workflow  # imports MindSpore: only once the recipe is known to be right
+
+    result = workflow.run(recipe, resume=args.resume, overwrite=args.overwrite)
+    print(result.summary)
+    return 0

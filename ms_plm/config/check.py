@@ -1,0 +1,160 @@
+"""Checking a recipe's values: everything that is wrong at once, in words that say what to write instead."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from typing import Any, get_args
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from ms_plm.common.errors import UserError
+from ms_plm.config.precision import policy_for
+from ms_plm.config.recipe import METHODS, Recipe, Section
+
+KeyPath = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Complaint:
+    """What is wrong with the value at a key path."""
+
+    path: KeyPath
+    text: str
+
+
+def check(values: dict[str, Any]) -> tuple[Recipe | None, list[Complaint]]:
+    """The recipe, or None and what is wrong. `values` is left as it is."""
+    method = METHODS.get(values.get("kind"), Section) if isinstance(values.get("kind"), str) else Section
+    complaints: list[Complaint] = []
+    known = _without_unknown(values, Recipe, method, (), complaints)
+    given = known.pop("method", None)
+    try:
+        parsed = method.model_validate({} if given is None else given)
+    except ValidationError as error:
+        complaints += [_complaint(item, ("method",)) for item in error.errors()]
+        parsed = None
+    try:
+        recipe = Recipe.model_validate({**known, "method": parsed or method.model_construct()})
+    except ValidationError as error:
+        return None, complaints + [_complaint(item) for item in error.errors()]
+    complaints += _across_sections(recipe)
+    return (None if complaints else recipe), complaints
+
+
+def _keys(section: type[Section], method: type[Section]) -> dict[str, type[Section] | None]:
+    """The keys of a section as written in YAML, each with the section inside it, if any."""
+    keys = {}
+    for name, info in section.model_fields.items():
+        inner = method if section is Recipe and name == "method" else _section_in(info.annotation)
+        keys[info.alias or name] = inner
+    return keys
+
+
+def _section_in(annotation: Any) -> type[Section] | None:
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return annotation
+    return next((found for part in get_args(annotation) if (found := _section_in(part))), None)
+
+
+def _paths(section: type[Section], method: type[Section], prefix: KeyPath = ()) -> list[KeyPath]:
+    """Every key path that a recipe may hold."""
+    paths = []
+    for key, inner in _keys(section, method).items():
+        paths.append((*prefix, key))
+        if inner:
+            paths += _paths(inner, method, (*prefix, key))
+    return paths
+
+
+def _without_unknown(
+    values: dict[str, Any], section: type[Section], method: type[Section], path: KeyPath, complaints: list[Complaint]
+) -> dict[str, Any]:
+    """A copy without unknown keys, which become complaints; so the rest is checked as well."""
+    keys = _keys(section, method)
+    result = {}
+    for key, value in values.items():
+        here = (*path, key)
+        if key not in keys:
+            complaints.append(Complaint(here, f"unknown key; {_suggestion(here, keys, method)}"))
+            continue
+        inner = keys[key]
+        if inner and isinstance(value, dict):
+            value = _without_unknown(value, inner, method, here, complaints)
+        elif inner and isinstance(value, list):
+            value = [
+                _without_unknown(item, inner, method, here, complaints) if isinstance(item, dict) else item
+                for item in value
+            ]
+        result[key] = value
+    return result
+
+
+def _suggestion(path: KeyPath, keys: dict[str, Any], method: type[Section]) -> str:
+    """Which known key was probably meant: near in this section, else of the same name elsewhere, else near anywhere."""
+    everywhere = _paths(Recipe, method)
+    if near := difflib.get_close_matches(path[-1], keys, 1):
+        return f"did you mean {'.'.join((*path[:-1], near[0]))}?"
+    if same := [p for p in everywhere if p[-1] == path[-1]]:
+        return f"did you mean {' or '.join('.'.join(p) for p in same[:3])}?"
+    dotted = {".".join(p): p for p in everywhere}
+    leaves = {p[-1]: p for p in reversed(everywhere)}
+    if near := difflib.get_close_matches(".".join(path), dotted, 1, cutoff=0.75):
+        return f"did you mean {near[0]}?"
+    if near := difflib.get_close_matches(path[-1], leaves, 1, cutoff=0.75):
+        return f"did you mean {'.'.join(leaves[near[0]])}?"
+    return f"known here: {', '.join(keys) or 'none'}."
+
+
+def _complaint(error: ErrorDetails, prefix: KeyPath = ()) -> Complaint:
+    """A pydantic error in our words."""
+    path = prefix + tuple(str(part) for part in error["loc"] if not str(part).endswith("]"))
+    kind, found, context = error["type"], error["input"], error.get("ctx", {})
+    if kind == "missing":
+        return Complaint(path, "is missing; add it.")
+    if kind == "value_error":
+        return Complaint(path, f"{context['error']}.".replace("..", "."))
+    if kind == "literal_error":
+        options = context["expected"].replace("'", "")
+        near = difflib.get_close_matches(str(found), [o.strip() for o in options.replace(" or ", ",").split(",")], 1)
+        hint = f" Did you mean {near[0]}?" if near else ""
+        return Complaint(path, f"expected {options}, found {found!r}.{hint}")
+    if kind in ("model_type", "model_attributes_type", "dict_type"):
+        return Complaint(path, f"expected a section of `key: value` lines, found {found!r}.")
+    if kind in ("tuple_type", "list_type"):
+        return Complaint(path, f"expected a list such as [a, b], found {found!r}.")
+    expected = error["msg"].removeprefix("Input should be ").removeprefix("a valid ").split(", unable")[0]
+    return Complaint(path, f"expected {expected}, found {found!r}.")
+
+
+def _across_sections(recipe: Recipe) -> list[Complaint]:
+    """What no section can see alone."""
+    complaints = []
+    data, train, impl, model = recipe.data, recipe.train, recipe.impl, recipe.model
+    if not (data.text or data.corpus or data.mindrecord):
+        complaints.append(
+            Complaint(("data",), "says nowhere what to train on; set one of data.text, data.corpus, data.mindrecord.")
+        )
+    if impl.micro_batch and train.batch % impl.micro_batch:
+        complaints.append(
+            Complaint(
+                ("impl", "micro_batch"),
+                f"train.batch {train.batch} is not a multiple of micro_batch {impl.micro_batch}; change one of them "
+                "(an update is made of whole micro-batches).",
+            )
+        )
+    if model.position_embedding == "absolute" and not model.from_ and data.max_length > model.max_position_embeddings:
+        complaints.append(
+            Complaint(
+                ("data", "max_length"),
+                f"{data.max_length} is more than model.max_position_embeddings {model.max_position_embeddings}; "
+                "absolute positions end there. Raise it, shorten max_length, or use relative positions.",
+            )
+        )
+    if impl.device != "auto":
+        try:
+            policy_for(impl.precision, impl.device)
+        except UserError as error:
+            complaints.append(Complaint(("impl", "precision"), str(error).removeprefix("impl.precision: ")))
+    return complaints

@@ -1,0 +1,1 @@
+"""The shipped recipes, installed as `ms_plm_recipes`. Nothing but YAML beside this file."""
