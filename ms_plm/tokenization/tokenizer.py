@@ -1,0 +1,300 @@
+"""The project's tokenizer: BERT's WordPiece on the tokenizers library, for batches."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import tokenizers
+from tokenizers import models, normalizers, pre_tokenizers, processors
+
+from ms_plm.common.errors import UserError
+from ms_plm.tokenization.vocabulary import (
+    MAX_CHARACTERS_PER_WORD,
+    Options,
+    check_entries,
+    check_special_tokens,
+    looks_cased,
+    read_folder,
+    write_folder,
+)
+from ms_plm.tokenization.wordpiece import BlockPieces, BlockWordPiece
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Encoded texts, padded to the longest.
+
+    Attributes:
+        input_ids, token_type_ids, attention_mask: int32 `[batch, seq]`.
+        word_ids: for each text the number of the word each token belongs to; None for special tokens and padding.
+        offsets: for each text the `(begin, end)` characters of each token in its text; (0, 0) for special tokens.
+    """
+
+    input_ids: np.ndarray
+    token_type_ids: np.ndarray
+    attention_mask: np.ndarray
+    word_ids: list[list[int | None]]
+    offsets: list[list[tuple[int, int]]]
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """Pieces of one text, without special tokens.
+
+    Attributes:
+        ids: uint32 `[n]`.
+        offsets: int64 `[n, 2]`, first character and the one after the last, in the text as it was given.
+    """
+
+    ids: np.ndarray
+    offsets: np.ndarray
+
+
+class Tokenizer:
+    """WordPiece with the ids of BERT's BasicTokenizer and WordpieceTokenizer.
+
+    Args:
+        vocabulary: entries in the order of their ids.
+        options: lower-casing, special tokens.
+        source: where the vocabulary came from, for messages.
+    """
+
+    def __init__(self, vocabulary: Sequence[str], options: Options | None = None, source: str | os.PathLike = "vocab"):
+        options = options or Options()
+        check_entries(vocabulary, Path(source))
+        check_special_tokens(vocabulary, options, Path(source))
+        self.vocabulary = list(vocabulary)
+        self.options = options
+        self._ids = {entry: number for number, entry in enumerate(self.vocabulary)}
+        self.pad_id, self.unk_id, self.cls_id, self.sep_id, self.mask_id = (
+            self._ids[token]
+            for token in (
+                options.pad_token,
+                options.unk_token,
+                options.cls_token,
+                options.sep_token,
+                options.mask_token,
+            )
+        )
+        self.special_ids: tuple[int, ...] = tuple(
+            sorted({self._ids[token] for token in options.special_tokens.values()})
+        )
+        self.continuation = np.array([entry.startswith("##") for entry in self.vocabulary], dtype=bool)
+        self._plain = self._library()
+        self._blocks = BlockWordPiece(self._plain)
+        self._cutting: dict[int, tokenizers.Tokenizer] = {}
+        self._marked = self._library()
+        self._marked.add_special_tokens(
+            [tokenizers.AddedToken(token, special=True, normalized=False) for token in options.special_tokens.values()]
+        )
+        self._marked.post_processor = processors.BertProcessing(
+            (options.sep_token, self.sep_id), (options.cls_token, self.cls_id)
+        )
+
+    @classmethod
+    def load(cls, path: str | os.PathLike, lower_case: bool | None = None) -> Tokenizer:
+        """Read a model folder (vocab.txt or tokenizer.json, tokenizer_config.json) or a vocab.txt.
+
+        Args:
+            path: folder or file.
+            lower_case: what overrules the folder; None: the folder's setting, else True.
+
+        Raises:
+            UserError: missing or of a wrong shape; the message names the line.
+        """
+        path = Path(path)
+        if not path.exists():
+            raise UserError(f"{path}: no such vocabulary. Expected a model folder or a vocab.txt.")
+        vocabulary, options, told = read_folder(path)
+        if lower_case is not None:
+            options = replace(options, do_lower_case=lower_case)
+        elif not told and looks_cased(vocabulary):
+            logger.warning(
+                "%s: text is lower-cased because nothing says otherwise, but the vocabulary holds upper-case entries. "
+                "If it is a cased one, say so (--no-lower-case, data.lower_case: false).",
+                path,
+            )
+        return cls(vocabulary, options, path)
+
+    def save(self, folder: str | os.PathLike) -> None:
+        """Write the folder's tokenizer files, readable by `load` and by Hugging Face."""
+        write_folder(Path(folder), self.vocabulary, self.options)
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of entries."""
+        return len(self.vocabulary)
+
+    @property
+    def lower_case(self) -> bool:
+        """Whether text is lower-cased."""
+        return self.options.do_lower_case
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 over the vocabulary and every option that changes ids."""
+        content = json.dumps([self.vocabulary, asdict(self.options)], ensure_ascii=False, sort_keys=True)
+        return hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest()
+
+    def _library(self) -> tokenizers.Tokenizer:
+        options = self.options
+        library = tokenizers.Tokenizer(
+            models.WordPiece(
+                self._ids,
+                unk_token=options.unk_token,
+                max_input_chars_per_word=MAX_CHARACTERS_PER_WORD,
+                continuing_subword_prefix="##",
+            )
+        )
+        library.normalizer = normalizers.BertNormalizer(
+            clean_text=True,
+            handle_chinese_chars=options.tokenize_chinese_chars,
+            strip_accents=options.strip_accents,
+            lowercase=options.do_lower_case,
+        )
+        library.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+        return library
+
+    def __call__(
+        self, texts: str | Sequence[str], pairs: str | Sequence[str] | None = None, max_length: int | None = None
+    ) -> Batch:
+        """Encode texts, or pairs of texts, as `[CLS] text [SEP]` or `[CLS] text [SEP] pair [SEP]`.
+
+        A special token written in a text, such as `[MASK]`, is that token.
+
+        Args:
+            texts: one text or many.
+            pairs: as many second texts.
+            max_length: longest result, special tokens included; the longer text of a pair is cut first.
+
+        Raises:
+            UserError: no texts, another number of pairs, or no room for the special tokens.
+        """
+        texts = [texts] if isinstance(texts, str) else list(texts)
+        pairs = [pairs] if isinstance(pairs, str) else pairs if pairs is None else list(pairs)
+        if not texts:
+            raise UserError("texts: expected at least one text, found none.")
+        if pairs is not None and len(pairs) != len(texts):
+            raise UserError(f"pairs: expected as many as texts ({len(texts)}), found {len(pairs)}.")
+        special = 2 if pairs is None else 3
+        if max_length is not None and max_length < special:
+            raise UserError(f"max_length: expected at least {special}, the special tokens; found {max_length}.")
+        texts = [_encodable(text) for text in texts]
+        inputs = texts if pairs is None else list(zip(texts, map(_encodable, pairs), strict=True))
+        encodings = self._marked.encode_batch(inputs)
+        if max_length is not None:
+            encodings = self._truncated(encodings, inputs, max_length)
+        length = max(len(encoding.ids) for encoding in encodings)
+        for encoding in encodings:
+            encoding.pad(length, pad_id=self.pad_id, pad_type_id=0, pad_token=self.options.pad_token)
+        return Batch(
+            np.array([encoding.ids for encoding in encodings], np.int32),
+            np.array([encoding.type_ids for encoding in encodings], np.int32),
+            np.array([encoding.attention_mask for encoding in encodings], np.int32),
+            [encoding.word_ids for encoding in encodings],
+            [encoding.offsets for encoding in encodings],
+        )
+
+    def _truncated(self, encodings: list, inputs: list, max_length: int) -> list:
+        """The same, with those that are too long encoded again and cut (the library's setting is not thread-safe)."""
+        long = [number for number, encoding in enumerate(encodings) if len(encoding.ids) > max_length]
+        if not long:
+            return encodings
+        cutting = self._cutting.get(max_length)
+        if cutting is None:
+            cutting = tokenizers.Tokenizer.from_str(self._marked.to_str())
+            cutting.enable_truncation(max_length, strategy="longest_first")
+            self._cutting[max_length] = cutting
+        for number, encoding in zip(long, cutting.encode_batch([inputs[number] for number in long]), strict=True):
+            encodings[number] = encoding
+        return encodings
+
+    def encode_block(self, texts: Sequence[str]) -> BlockPieces:
+        """Pieces of many texts in flat arrays: what `prepare` uses, see `BlockPieces`."""
+        return self._blocks(texts)
+
+    def pieces(self, texts: Sequence[str]) -> list[Pieces]:
+        """Pieces of texts without special tokens; a special token written in a text is ordinary text."""
+        if not texts:
+            return []
+        block = self._blocks(texts)
+        offsets = np.stack([block.begins, block.ends], axis=1)
+        starts = np.concatenate([[0], block.text_ends[:-1]])
+        return [
+            Pieces(block.ids[first:last], offsets[first:last] - base)
+            for first, last, base in zip(starts, block.text_ends, block.text_starts, strict=True)
+        ]
+
+    def token_id(self, token: str) -> int | None:
+        """Id of an entry, None if it is not in the vocabulary."""
+        return self._ids.get(token)
+
+    def tokens(self, ids: Iterable[int]) -> list[str]:
+        """Entries of ids.
+
+        Raises:
+            UserError: an id outside the vocabulary.
+        """
+        numbers = [int(number) for number in ids]
+        for number in numbers:
+            if not 0 <= number < self.vocab_size:
+                raise UserError(f"id {number}: expected 0 to {self.vocab_size - 1}, the vocabulary's ids.")
+        return [self.vocabulary[number] for number in numbers]
+
+    def decode(self, ids: Iterable[int], skip_special_tokens: bool = False) -> str:
+        """Readable text: pieces joined to words, spaces only where a script has them.
+
+        Args:
+            ids: token ids.
+            skip_special_tokens: leave out [CLS], [SEP], [PAD], [MASK] and [UNK].
+        """
+        numbers = [int(number) for number in ids]
+        if skip_special_tokens:
+            special = set(self.special_ids)
+            numbers = [number for number in numbers if number not in special]
+        text = ""
+        for token in self.tokens(numbers):
+            if token.startswith("##") and len(token) > 2:
+                text += token[2:]
+            elif text and _spaced(text[-1], token[0]):
+                text += " " + token
+            else:
+                text += token
+        return text
+
+
+_CLOSING = frozenset(".,;:!?)]}%'’”")
+_OPENING = frozenset("([{'‘“")
+
+
+def _spaced(left: str, right: str) -> bool:
+    """Whether a space stands between two tokens that end and begin with these characters."""
+    if left == "]" or right == "[":  # special tokens
+        return not (_is_wide(left) or _is_wide(right))
+    return not (_is_wide(left) or _is_wide(right) or right in _CLOSING or left in _OPENING)
+
+
+def _is_wide(character: str) -> bool:
+    """Chinese characters and punctuation, kana, full-width forms."""
+    return character >= "\u2e80" and not "\uac00" <= character <= "\ud7af" and character < "\U00040000"
+
+
+def _encodable(text: str) -> str:
+    """The text with lone surrogates, which the library cannot take, replaced by U+FFFD, which it drops."""
+    if not isinstance(text, str):
+        raise UserError(f"texts: expected text, found {type(text).__name__}.")
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return "".join("\ufffd" if "\ud800" <= character <= "\udfff" else character for character in text)
+    return text
