@@ -32,14 +32,16 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="model folder with masked-LM and next-sentence heads")
     parser.add_argument("out", type=Path, help=".npz to write")
     parser.add_argument("--batch", type=int, default=3)
-    parser.add_argument("--length", type=int, default=48)
+    parser.add_argument("--length", type=int, help="default: 48, or max_position_embeddings if that is less")
     args = parser.parse_args()
     from mindspore import Tensor
 
     model, tokenizer = ms_plm.load(args.folder, head="pretraining")
     config = model.config
+    # transformers has position tables of this length also for NEZHA
+    length = args.length or min(48, config.max_position_embeddings)
     inputs = make_inputs(
-        config.vocab_size, tokenizer.special_ids, config.pad_token_id, config.type_vocab_size, args.batch, args.length
+        config.vocab_size, tokenizer.special_ids, config.pad_token_id, config.type_vocab_size, args.batch, length
     )
     out = model(*(Tensor(array) for array in inputs.values()))
     logits = {name: getattr(out, name).asnumpy() for name in ("prediction_logits", "seq_relationship_logits")}
