@@ -15,8 +15,7 @@ examples:
   ms-plm run nezha_tiny_pretrain_zh --resume      continue after a kill, exactly where it was
 
 A list is given whole: output.examples='["我爱[MASK]国", "a [MASK] day"]'
-Several processes: msrun --worker_num=2 --local_worker_num=2 --master_port=8118 --join=True \\
-                     -m ms_plm run RECIPE
+Several processes: msrun --worker_num=2 --local_worker_num=2 --master_port=8118 --join=True python -m ms_plm run RECIPE
 """
 
 

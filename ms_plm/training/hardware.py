@@ -1,0 +1,221 @@
+"""Opening the device that a recipe asks for: which one, why, and what is missing where it cannot be opened.
+
+What is on the machine is told from files, before MindSpore is asked: a failed attempt prints pages and loads libraries.
+MindSpore is imported inside functions only.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from ms_plm.common.errors import UserError
+from ms_plm.config.recipe import ImplSection
+
+log = logging.getLogger(__name__)
+
+DeviceName = Literal["cpu", "gpu", "ascend"]
+_TARGETS = {"cpu": "CPU", "gpu": "GPU", "ascend": "Ascend"}
+_JIT_LEVELS = {"cpu": "O0", "gpu": "O0", "ascend": "O1"}
+"""O1 fuses elementwise work on Ascend; on CPU it gains nothing. (O2 is deprecated since MindSpore 2.9.)"""
+
+ASCEND_PEAKS = {"910A": 262, "910B1": 364, "910B2": 354, "910B3": 295, "910B4": 246, "910C": 354}
+"""16-bit TFLOP/s of one device (of a 910C: one die): cube units x 8192 x clock, the lower of the figures in use."""
+
+CUDA_LIBRARIES = (
+    "libcublas.so.11",
+    "libcurand.so.10",
+    "libcudnn.so.8",
+    "libcudart.so.11.0",
+    "libcusolver.so.11",
+    "libcufft.so.10",
+    "libcusparse.so.11",
+    "libnvrtc.so.11.2",
+)
+"""What MindSpore's GPU plugin loads beside the driver; the extra `gpu` brings them."""
+
+
+@dataclass(frozen=True)
+class Device:
+    """An opened device."""
+
+    name: DeviceName
+    description: str
+    jit_level: str
+    chip: str | None = None
+    """Ascend only: 910A, 910B1 ... 910B4, 910C, 310P."""
+    peak_flops: dict[str, float] = field(default_factory=dict)
+    """FLOP/s by compute type (`float16`, `bfloat16`); empty where unknown."""
+
+
+def open_device(impl: ImplSection) -> Device:
+    """Open the device of `impl.device` in graph mode and say which one it is and why.
+
+    `auto` takes the first of ascend, gpu and cpu that this machine can open.
+
+    Raises:
+        UserError: the device cannot be opened; the message names what is missing and how to get it.
+    """
+    if impl.device != "auto":
+        device = _open(impl.device, impl.jit_level)
+        log.info("device: %s (asked for by impl.device)", device.description)
+        return device
+    reasons = []
+    for name in ("ascend", "gpu"):
+        missing = MISSING[name]()
+        if missing:
+            reasons.append(missing[0])
+            continue
+        try:
+            device = _open(name, impl.jit_level)
+        except UserError as error:
+            reasons.append(str(error))
+            continue
+        log.info("device: %s (impl.device auto: found)", device.description)
+        return device
+    device = _open("cpu", impl.jit_level)
+    log.info("device: %s (impl.device auto; %s)", device.description, "; ".join(reasons))
+    return device
+
+
+def _open(name: DeviceName, jit_level: str | None) -> Device:
+    missing = MISSING[name]()
+    if missing:
+        raise UserError(f"impl.device: {name} cannot be opened: {'; '.join(missing)}. {_REMEDIES[name]}")
+    if name == "cpu" and "mindspore" not in sys.modules:
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # read when OpenMP is loaded; about 5 % on shared cores
+    import mindspore as ms
+
+    level = jit_level or _JIT_LEVELS[name]
+    try:
+        ms.set_device(_TARGETS[name])
+    except RuntimeError as error:
+        reason = str(error).split("\n\n---")[0].strip()
+        if "can not be modified" in reason:
+            raise UserError(
+                f"impl.device: {name} cannot be opened: this process already uses another device. Start a new one."
+            ) from error
+        raise UserError(f"impl.device: {name} cannot be opened: {reason} {_REMEDIES[name]}") from error
+    ms.set_context(mode=ms.GRAPH_MODE, jit_config={"jit_level": level})
+    if name == "cpu":
+        return Device(name, cpu_description(), level)
+    model = ms.hal.get_device_name(0, _TARGETS[name])
+    chip = chip_of(model) if name == "ascend" else None
+    return Device(name, model, level, chip, peak_flops(chip))
+
+
+def chip_of(soc: str) -> str | None:
+    """The chip's common name from what the driver calls it: `Ascend910B3`, `Ascend910_9392`, `Ascend910ProA`."""
+    if match := re.fullmatch(r"Ascend910(B[1-4])(-1)?", soc):
+        return f"910{match.group(1)}"
+    if re.match(r"Ascend910_93", soc):
+        return "910C"
+    if re.match(r"Ascend910(A|B|ProA|ProB|PremiumA)?$", soc):  # `Ascend910B` without a digit is of the first series
+        return "910A"
+    return "310P" if soc.startswith("Ascend310P") else None
+
+
+def peak_flops(chip: str | None) -> dict[str, float]:
+    """Peak FLOP/s of an Ascend chip by compute type; empty where unknown."""
+    if chip not in ASCEND_PEAKS:
+        return {}
+    peak = ASCEND_PEAKS[chip] * 1e12
+    return {"float16": peak} if chip == "910A" else {"float16": peak, "bfloat16": peak}
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def cpu_features() -> tuple[str, set[str]]:
+    """Model name and flags of the CPU as Linux tells them; ("CPU", empty) elsewhere."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return "CPU", set()
+    model = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
+    flags = re.search(r"^(?:flags|Features)\s*:\s*(.+)$", text, re.MULTILINE)
+    return model.group(1).strip() if model else "CPU", set(flags.group(1).split()) if flags else set()
+
+
+def cpu_description() -> str:
+    """Such as `CPU, 2 cores (AMD EPYC 9B14)`."""
+    count = cores()
+    return f"CPU, {count} core{'s' if count > 1 else ''} ({cpu_features()[0]})"
+
+
+def missing_for_cpu() -> list[str]:
+    """Nothing: MindSpore always opens the CPU."""
+    return []
+
+
+def missing_for_ascend() -> list[str]:
+    """What an Ascend device needs and this machine lacks, told from files; the device itself first."""
+    if os.environ.get("MS_SIMULATION_LEVEL"):
+        return []  # a dry run without hardware
+    missing = []
+    if not any(Path("/dev").glob("davinci[0-9]*")):
+        missing.append("no Ascend device (no /dev/davinci*)")
+    elif not Path("/dev/davinci_manager").exists():
+        missing.append("the driver's /dev/davinci_manager is not there (in a container: pass it in)")
+    homes = [os.environ.get(name) for name in ("ASCEND_HOME_PATH", "ASCEND_TOOLKIT_HOME")]
+    if not any(home and Path(home).is_dir() for home in homes):
+        missing.append("CANN is not set up (ASCEND_HOME_PATH names no folder)")
+    elif not _library("libascendcl.so"):
+        missing.append("libascendcl.so is not on LD_LIBRARY_PATH")
+    return missing
+
+
+def missing_for_gpu() -> list[str]:
+    """What the GPU plugin needs and this machine lacks, told from files; the device itself first."""
+    missing = []
+    if not any(Path("/dev").glob("nvidia[0-9]*")) and not Path("/dev/dxg").exists():
+        missing.append("no NVIDIA device (no /dev/nvidia*)")
+    if not _library("libcuda.so.1"):
+        missing.append("the driver's libcuda.so.1 is not found")
+    absent = [name for name in CUDA_LIBRARIES if not _library(name)]
+    if absent:
+        missing.append(f"not on LD_LIBRARY_PATH: {', '.join(absent)}")
+    if not _nvcc():
+        missing.append("CUDA_HOME names no folder with bin/nvcc, which MindSpore asks for the CUDA version")
+    return missing
+
+
+MISSING: dict[str, Callable[[], list[str]]] = {
+    "cpu": missing_for_cpu,
+    "gpu": missing_for_gpu,
+    "ascend": missing_for_ascend,
+}
+_REMEDIES = {
+    "cpu": "Reinstall MindSpore.",
+    "gpu": "`pip install '.[gpu]'` in the project's folder brings the CUDA 11 libraries; README.md, `On a GPU`, shows the "
+    "environment that must be set before the process starts. Or set impl.device=cpu.",
+    "ascend": "Install the Ascend driver and CANN of the version that MindSpore 2.10 asks for, then run `source "
+    "/usr/local/Ascend/ascend-toolkit/set_env.sh` in this shell. Or set impl.device=cpu.",
+}
+
+
+def _library(name: str) -> bool:
+    """Whether the dynamic loader would find a library: LD_LIBRARY_PATH, its cache, or the driver's usual folders."""
+    folders = [folder for folder in os.environ.get("LD_LIBRARY_PATH", "").split(":") if folder]
+    if any((Path(folder) / name).exists() for folder in [*folders, "/usr/local/nvidia/lib64", "/usr/lib/wsl/lib"]):
+        return True
+    try:
+        cache = Path("/etc/ld.so.cache").read_bytes()  # names end in a zero byte, alone or as the tail of a path
+    except OSError:
+        return False
+    return any(before + name.encode() + b"\0" in cache for before in (b"\0", b"/"))
+
+
+def _nvcc() -> bool:
+    home = os.environ.get("CUDA_HOME")
+    folders = [f"{home}/bin"] if home else []
+    folders += ["/usr/local/cuda/bin", *os.environ.get("PATH", "").split(":")]
+    return any((Path(folder) / "nvcc").exists() for folder in folders if folder)
