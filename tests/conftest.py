@@ -16,3 +16,15 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip("the real data folder is not beside this checkout")
     return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _graph_mode_on_cpu(request: pytest.FixtureRequest) -> None:
+    """MindSpore is set up once, and only in processes that use it."""
+    import sys
+
+    if "mindspore" in sys.modules:
+        import mindspore as ms
+
+        ms.set_device("CPU")
+        ms.set_context(mode=0)

@@ -1,0 +1,5 @@
+"""Operations that have more than one implementation: their definitions, their forms, and the choice among them."""
+
+from ms_plm.kernels.registry import Call, Implementation, Kernels
+
+__all__ = ["Call", "Implementation", "Kernels"]

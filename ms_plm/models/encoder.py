@@ -1,0 +1,132 @@
+"""The one encoder: embeddings and post-LayerNorm transformer layers (Devlin et al. 2018; NEZHA, arXiv 1909.00204).
+
+Shapes: B batch, S sequence, H hidden, N heads, D head size.
+"""
+
+from __future__ import annotations
+
+import mindspore as ms
+from mindspore import nn, ops
+
+from ms_plm.config.model import ModelConfig
+from ms_plm.kernels import Kernels
+from ms_plm.kernels.attention import MASKED, table_tensor
+from ms_plm.kernels.dropout import DropoutPlan
+from ms_plm.models.layers import DropoutAddLayerNorm, Embedding, LayerNorm, Linear
+
+
+class Embeddings(nn.Cell):
+    """Word, type and (absolute) position embeddings, LayerNorm, dropout."""
+
+    def __init__(self, config: ModelConfig, kernels: Kernels, plan: DropoutPlan) -> None:
+        super().__init__()
+        size = config.hidden_size
+        self.word_embeddings = Embedding(config.vocab_size, size)
+        self.token_type_embeddings = Embedding(config.type_vocab_size, size)
+        self.absolute = config.position_embedding_type == "absolute"
+        self.max_positions = config.max_position_embeddings
+        if self.absolute:
+            self.position_embeddings = Embedding(config.max_position_embeddings, size)
+        self.norm = LayerNorm(kernels, size, config.layer_norm_eps)
+        self.dropout = kernels.build("dropout", site=plan.hidden(config.hidden_dropout_prob, size))
+
+    def construct(self, input_ids, token_type_ids, rng=None):
+        batch, length = input_ids.shape
+        x = ops.gather(self.word_embeddings.weight, input_ids, 0)
+        x = x + ops.gather(self.token_type_embeddings.weight, token_type_ids, 0)
+        if self.absolute:
+            x = x + self.position_embeddings.weight[:length].reshape((1, length, -1))
+        return self.dropout(self.norm(x), rng)
+
+
+class SelfAttention(nn.Cell):
+    """Projections around the attention kernel."""
+
+    def __init__(self, config: ModelConfig, kernels: Kernels, plan: DropoutPlan, layer: int) -> None:
+        super().__init__()
+        self.heads, self.head_size = config.heads(layer), config.attention_head_size
+        width = self.heads * self.head_size
+        self.query, self.key, self.value = (Linear(kernels, config.hidden_size, width) for _ in range(3))
+        relative = config.position_embedding_type == "functional_relative"
+        self.kernel = kernels.build(
+            "relative_attention" if relative else "attention",
+            head_size=self.head_size,
+            site=plan.scores(config.attention_probs_dropout_prob, self.heads),
+            causal=config.is_decoder,
+        )
+
+    def _split(self, x):
+        return x.reshape(x.shape[:2] + (self.heads, self.head_size)).transpose((0, 2, 1, 3))
+
+    def construct(self, x, mask, positions, rng=None):
+        query, key, value = self._split(self.query(x)), self._split(self.key(x)), self._split(self.value(x))
+        return self.kernel(query, key, value, mask, positions, rng)
+
+
+class EncoderLayer(nn.Cell):
+    """a = LN(x + drop(W_o attention(x))); y = LN(a + drop(W_2 act(W_1 a)))."""
+
+    def __init__(self, config: ModelConfig, kernels: Kernels, plan: DropoutPlan, layer: int) -> None:
+        super().__init__()
+        size, epsilon, drop = config.hidden_size, config.layer_norm_eps, config.hidden_dropout_prob
+        self.attention = SelfAttention(config, kernels, plan, layer)
+        self.attention_output = Linear(kernels, config.heads(layer) * config.attention_head_size, size)
+        self.attention_norm = DropoutAddLayerNorm(kernels, size, epsilon, plan.hidden(drop, size))
+        self.intermediate = Linear(kernels, size, config.intermediate(layer))
+        self.activation = kernels.build("activation", name=config.hidden_act)
+        self.output = Linear(kernels, config.intermediate(layer), size)
+        self.output_norm = DropoutAddLayerNorm(kernels, size, epsilon, plan.hidden(drop, size))
+
+    def construct(self, x, mask, positions, rng=None):
+        context, scores, probabilities = self.attention(x, mask, positions, rng)
+        x = self.attention_norm(self.attention_output(context), x, rng)
+        inner = self.activation(self.intermediate(x))
+        return self.output_norm(self.output(inner), x, rng), scores, probabilities
+
+
+class Encoder(nn.Cell):
+    """Token ids to hidden states.
+
+    Args:
+        config: the model's configuration.
+        kernels: chosen implementations; `Call.wants` decides which extra outputs there are.
+        plan: numbers the dropout sites.
+    """
+
+    def __init__(self, config: ModelConfig, kernels: Kernels, plan: DropoutPlan) -> None:
+        super().__init__()
+        self.embeddings = Embeddings(config, kernels, plan)
+        self.layers = nn.CellList([EncoderLayer(config, kernels, plan, i) for i in range(config.num_hidden_layers)])
+        self.relative = config.position_embedding_type == "functional_relative"
+        if self.relative:
+            self.table = table_tensor(config.max_relative_position, config.attention_head_size)
+        self.want_hidden = "hidden_states" in kernels.call.wants
+        self.want_scores = "scores" in kernels.call.wants
+        self.want_probabilities = "probabilities" in kernels.call.wants
+
+    def construct(self, input_ids, token_type_ids, attention_mask, rng=None):
+        """Hidden states of the last layer `[B, S, H]`, then (wanted or None) tuples of hidden states, probabilities,
+        scores. `input_ids`, `token_type_ids`, `attention_mask` int32 `[B, S]`; rng: see `kernels/dropout.py`."""
+        length = input_ids.shape[1]
+        mask = ((1.0 - attention_mask.astype(ms.float32)) * MASKED).reshape((-1, 1, 1, length))
+        x = self.embeddings(input_ids, token_type_ids, rng)
+        positions = None
+        if self.relative:
+            positions = self.layers[0].attention.kernel.positions(self.table, length, length)
+        hidden, all_scores, all_probabilities = (), (), ()
+        if self.want_hidden:
+            hidden = (x,)
+        for layer in self.layers:
+            x, scores, probabilities = layer(x, mask, positions, rng)
+            if self.want_hidden:
+                hidden = (*hidden, x)
+            if self.want_scores:
+                all_scores = (*all_scores, scores)
+            if self.want_probabilities:
+                all_probabilities = (*all_probabilities, probabilities)
+        return (
+            x,
+            hidden if self.want_hidden else None,
+            all_probabilities if self.want_probabilities else None,
+            all_scores if self.want_scores else None,
+        )

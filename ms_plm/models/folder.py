@@ -1,0 +1,233 @@
+"""Model folders: `config.json`, tokenizer files and `model.safetensors`, as Hugging Face writes them."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from mindspore import Tensor
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from ms_plm.common.errors import DamagedFileError, UserError
+from ms_plm.common.files import replacing_folder
+from ms_plm.config.model import ModelConfig
+from ms_plm.kernels import Kernels
+from ms_plm.models.model import HEADS, Model
+from ms_plm.models.names import PREFIXES, architecture, is_redundant, modern_name, name_table
+from ms_plm.tokenization import Tokenizer
+
+_log = logging.getLogger(__name__)
+WEIGHTS = "model.safetensors"
+_PARTS = {"pooler": "pooler.", "masked_lm": "masked_lm.", "next_sentence": "next_sentence."}
+
+
+def load(
+    folder: str | Path,
+    head: str = "encoder",
+    *,
+    kernels: Kernels | None = None,
+    new_head: bool = False,
+    seed: int = 0,
+) -> tuple[Model, Tokenizer]:
+    """Load a model folder in evaluation mode.
+
+    Args:
+        folder: with config.json, tokenizer files and model.safetensors.
+        head: what stands on the encoder: see `ms_plm.models.model.HEADS`. For `encoder` the pooler comes along where
+            the folder has one.
+        kernels: implementations; default: those for evaluation.
+        new_head: initialise a head that the folder lacks (training), instead of raising.
+        seed: for a new head.
+
+    Raises:
+        UserError: missing files, tensors that are missing, unexpected or of another shape (all are listed), a head
+            that the folder lacks, a tokenizer that does not fit.
+        DamagedFileError: the weights cannot be read.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such model folder.")
+    config = ModelConfig.load(folder)
+    tokenizer = Tokenizer.load(folder)
+    check_vocabulary(config, tokenizer, str(folder))
+    weights = read_weights(folder)
+    model = build_model(weights, config, head, kernels=kernels, new_head=new_head, seed=seed)
+    return model, tokenizer
+
+
+def build_model(
+    weights: Weights,
+    config: ModelConfig,
+    head: str,
+    *,
+    kernels: Kernels | None = None,
+    new_head: bool = False,
+    seed: int = 0,
+) -> Model:
+    """A model with the given weights; arguments and errors as for `load`."""
+    absent = [part for part in HEADS.get(head, ()) if not weights.has_part(config, part)]
+    pooler = not (head == "encoder" and "pooler" in absent)
+    if head == "encoder":
+        absent = []
+    if absent and not new_head:
+        raise UserError(
+            f"{weights.path}: has no {' and no '.join(absent)} head, which head={head!r} needs. Load it with "
+            "new_head=True to start with fresh weights, or choose a head that the folder has."
+        )
+    model = Model(config, head, kernels, pooler=pooler)
+    if absent:
+        model.initialise(seed)
+        _log.warning("%s: new weights for %s", weights.path, ", ".join(absent))
+    assign_weights(model, weights, skip=tuple(_PARTS[part] for part in absent))
+    model.set_train(False)
+    return model
+
+
+def check_vocabulary(config: ModelConfig, tokenizer: Tokenizer, where: str) -> None:
+    """Raise a UserError where the tokenizer has ids that the model has no embedding for, or far fewer."""
+    if tokenizer.vocab_size != config.vocab_size:
+        raise UserError(
+            f"{where}: the vocabulary has {tokenizer.vocab_size} entries, the model's vocab_size is {config.vocab_size}. "
+            "Use the vocabulary that the model was trained with."
+        )
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Tensors of a folder under modern Hugging Face names, and the prefix of the encoder's."""
+
+    path: Path
+    tensors: dict[str, np.ndarray]
+    prefix: str
+
+    def has_part(self, config: ModelConfig, part: str) -> bool:
+        """Whether all tensors of a head are there."""
+        table = name_table(config, self.prefix)
+        return all(table[ours] in self.tensors for ours in table if ours.startswith(_PARTS[part]))
+
+
+def read_weights(folder: Path) -> Weights:
+    """Read `model.safetensors` as fp32 arrays.
+
+    Raises:
+        UserError: there is none.
+        DamagedFileError: it cannot be read.
+    """
+    path = folder / WEIGHTS
+    if not path.is_file():
+        others = sorted(p.name for p in folder.glob("*.bin")) + sorted(p.name for p in folder.glob("*.ckpt*"))
+        hint = f" There is {', '.join(others)}: save it as safetensors first." if others else ""
+        raise UserError(f"{path}: no such file.{hint}")
+    tensors = {}
+    try:
+        with safe_open(path, framework="numpy") as file:
+            for name in file.keys():  # noqa: SIM118 (not a dict)
+                tensors[modern_name(name)] = file.get_tensor(name).astype(np.float32)
+    except (SafetensorError, TypeError, ValueError, OSError) as error:
+        raise DamagedFileError(
+            f"{path}: cannot be read as safetensors ({error}). The file is cut or damaged, or has an unknown dtype; "
+            "copy it again."
+        ) from error
+    prefix = next((p for p in PREFIXES if any(name.startswith(p) for name in tensors)), "")
+    return Weights(path, tensors, prefix)
+
+
+def assign_weights(model: Model, weights: Weights, skip: tuple[str, ...] = ()) -> None:
+    """Copy tensors into a model; encoder tensors must match exactly, heads that the model lacks are named once.
+
+    Args:
+        model: receives the values.
+        weights: of a folder.
+        skip: beginnings of our names that keep their values.
+    """
+    table = name_table(model.config, weights.prefix)
+    parameters = dict(model.parameters_and_names())
+    wanted = {table[name]: name for name in parameters if not name.startswith(skip or ("\0",))}
+    known = set(table.values())
+    missing = [name for name in wanted if name not in weights.tensors]
+    unexpected, other_heads = [], set()
+    for name in weights.tensors:
+        if name in wanted or is_redundant(name):
+            continue
+        belongs = name.startswith((weights.prefix, "embeddings.", "encoder.")) if weights.prefix else name not in known
+        if belongs and not name.startswith(("cls.", f"{weights.prefix}pooler.")):
+            unexpected.append(name)
+        else:
+            other_heads.add(name.rsplit(".", 1)[0])
+    shapes = [
+        f"{name} is {weights.tensors[name].shape}, expected {parameters[ours].shape}"
+        for name, ours in wanted.items()
+        if name in weights.tensors and weights.tensors[name].shape != tuple(parameters[ours].shape)
+    ]
+    if missing or unexpected or shapes:
+        raise UserError(_mismatch(weights, model.config, missing, unexpected, shapes))
+    _check_tied(weights)
+    if other_heads:
+        _log.info("%s: not used: %s", weights.path, ", ".join(sorted(other_heads)))
+    for name, ours in wanted.items():
+        parameters[ours].set_data(Tensor(weights.tensors[name]))
+
+
+def _check_tied(weights: Weights) -> None:
+    decoder = weights.tensors.get("cls.predictions.decoder.weight")
+    words = weights.tensors.get(weights.prefix + "embeddings.word_embeddings.weight")
+    if decoder is not None and words is not None and not np.array_equal(decoder, words):
+        raise UserError(
+            f"{weights.path}: cls.predictions.decoder.weight differs from the word embeddings; only tied weights are "
+            "supported."
+        )
+
+
+def _mismatch(weights: Weights, config: ModelConfig, missing: list, unexpected: list, shapes: list) -> str:
+    parts = [f"{weights.path}: the tensors do not fit config.json (model_type {config.model_type})."]
+    for title, names in (("Missing", missing), ("Unexpected", unexpected), ("Of another shape", shapes)):
+        if names:
+            more = f" and {len(names) - 8} more" if len(names) > 8 else ""
+            parts.append(f"{title}: {', '.join(names[:8])}{more}.")
+    has_positions = any("position_embeddings" in name for name in weights.tensors)
+    if config.position_embedding_type == "absolute" and not has_positions:
+        parts.append("This is a NEZHA checkpoint: it has no position embeddings. Set model_type: nezha in config.json.")
+    elif config.position_embedding_type == "functional_relative" and has_positions:
+        parts.append("This is a BERT checkpoint: it has position embeddings. Set model_type: bert in config.json.")
+    if any("word_embeddings" in name for name in shapes):
+        parts.append("The vocabulary differs from the one that the weights were trained with.")
+    return " ".join(parts)
+
+
+def named_tensors(model: Model) -> dict[str, np.ndarray]:
+    """A model's tensors under Hugging Face names, fp32."""
+    prefix = "" if model.head == "encoder" else f"{model.config.model_type}."
+    table = name_table(model.config, prefix)
+    return {table[name]: parameter.asnumpy() for name, parameter in model.parameters_and_names()}
+
+
+def write_model_files(
+    folder: Path, model: Model, tokenizer: Tokenizer, provenance: dict[str, Any] | None = None
+) -> None:
+    """Write the files of a model folder into an existing (temporary) folder."""
+    config = model.config if provenance is None else model.config.model_copy(update={"provenance": provenance})
+    config.save(folder, architecture(config, model.head))
+    tokenizer.save(folder)
+    tensors = {name: np.ascontiguousarray(value) for name, value in named_tensors(model).items()}
+    save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
+
+
+def save(folder: str | Path, model: Model, tokenizer: Tokenizer, provenance: dict[str, Any] | None = None) -> None:
+    """Write a model folder, replacing what stands there in one step.
+
+    Args:
+        folder: where to.
+        model: with any head.
+        tokenizer: its tokenizer.
+        provenance: recorded in config.json (recipe, data, commit, parent model).
+
+    Raises:
+        UserError: the disk is full, or the tokenizer does not fit the model.
+    """
+    check_vocabulary(model.config, tokenizer, str(folder))
+    with replacing_folder(folder) as temporary:
+        write_model_files(temporary, model, tokenizer, provenance)

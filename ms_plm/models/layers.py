@@ -1,0 +1,81 @@
+"""Cells that own parameters and hand them to kernels. Names of parameters follow Hugging Face: weight, bias."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+from mindspore import Parameter, Tensor, nn
+
+from ms_plm.kernels import Kernels
+from ms_plm.kernels.dropout import DropoutSite
+
+
+def _parameter(values: np.ndarray, name: str) -> Parameter:
+    return Parameter(Tensor(values.astype(np.float32)), name=name)
+
+
+class Linear(nn.Cell):
+    """x W^T + b, weight `[out, in]`."""
+
+    def __init__(self, kernels: Kernels, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.weight = _parameter(np.zeros((outputs, inputs)), "weight")
+        self.bias = _parameter(np.zeros(outputs), "bias")
+        self.kernel = kernels.build("linear")
+
+    def construct(self, x):
+        return self.kernel(x, self.weight, self.bias)
+
+
+class LayerNorm(nn.Cell):
+    """LayerNorm over the last axis, fp32."""
+
+    def __init__(self, kernels: Kernels, size: int, epsilon: float) -> None:
+        super().__init__()
+        self.weight, self.bias = _parameter(np.ones(size), "weight"), _parameter(np.zeros(size), "bias")
+        self.kernel = kernels.build("layer_norm", size=size, epsilon=epsilon)
+
+    def construct(self, x):
+        return self.kernel(x, self.weight, self.bias)
+
+
+class DropoutAddLayerNorm(nn.Cell):
+    """LayerNorm(dropout(x) + residual), fp32."""
+
+    def __init__(self, kernels: Kernels, size: int, epsilon: float, site: DropoutSite | None) -> None:
+        super().__init__()
+        self.weight, self.bias = _parameter(np.ones(size), "weight"), _parameter(np.zeros(size), "bias")
+        self.kernel = kernels.build("dropout_add_layer_norm", size=size, epsilon=epsilon, site=site)
+
+    def construct(self, x, residual, rng=None):
+        return self.kernel(x, residual, self.weight, self.bias, rng)
+
+
+class Embedding(nn.Cell):
+    """A table `[entries, size]`."""
+
+    def __init__(self, entries: int, size: int) -> None:
+        super().__init__()
+        self.weight = _parameter(np.zeros((entries, size)), "weight")
+
+
+def initialise(cell: nn.Cell, deviation: float, seed: int) -> None:
+    """Draw new weights: truncated normal (at two deviations) for matrices; biases 0 and LayerNorm weights 1 stay.
+
+    A function of (seed, parameter name) alone, so that adding a head does not change the encoder.
+    """
+    for name, parameter in cell.parameters_and_names():
+        if parameter.ndim >= 2:
+            parameter.set_data(Tensor(_truncated_normal(parameter.shape, deviation, seed, name)))
+
+
+def _truncated_normal(shape: tuple[int, ...], deviation: float, seed: int, name: str) -> np.ndarray:
+    digest = hashlib.sha256(f"{seed}/{name}".encode()).digest()
+    generator = np.random.Generator(np.random.Philox(key=np.frombuffer(digest[:16], np.uint64)))
+    values = generator.standard_normal(shape, np.float32)
+    outside = np.abs(values) > 2
+    while outside.any():
+        values[outside] = generator.standard_normal(int(outside.sum()), np.float32)
+        outside = np.abs(values) > 2
+    return values * np.float32(deviation)

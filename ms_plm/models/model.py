@@ -1,0 +1,97 @@
+"""A model: the encoder with the heads that a use asks for."""
+
+from __future__ import annotations
+
+import mindspore as ms
+from mindspore import nn, ops
+
+from ms_plm.common.errors import UserError
+from ms_plm.config.model import ModelConfig
+from ms_plm.kernels import Kernels
+from ms_plm.kernels.dropout import DropoutPlan
+from ms_plm.models.encoder import Encoder
+from ms_plm.models.heads import MaskedLMHead, NextSentenceHead, Pooler
+from ms_plm.models.layers import initialise
+from ms_plm.models.outputs import ModelOutput
+
+HEADS: dict[str, tuple[str, ...]] = {
+    "encoder": ("pooler",),
+    "masked_lm": ("masked_lm",),
+    "pretraining": ("pooler", "masked_lm", "next_sentence"),
+}
+"""Parts that stand on the encoder, by the name of the use."""
+
+
+class Model(nn.Cell):
+    """Encoder and heads; a cell that compiles in graph mode with static and with dynamic shapes.
+
+    Args:
+        config: shape and behaviour.
+        head: a key of `HEADS`.
+        kernels: implementations; default: those for evaluation on this device.
+        pooler: False: head `encoder` without a pooler, for folders that have none.
+
+    Raises:
+        UserError: the head does not exist.
+    """
+
+    def __init__(
+        self, config: ModelConfig, head: str = "encoder", kernels: Kernels | None = None, pooler: bool = True
+    ) -> None:
+        super().__init__()
+        if head not in HEADS:
+            raise UserError(f"head: expected one of {', '.join(HEADS)}, found {head!r}.")
+        kernels = kernels or Kernels()
+        self.config, self.head, self.kernels = config, head, kernels
+        self.plan = DropoutPlan()
+        self.encoder = Encoder(config, kernels, self.plan)
+        parts = HEADS[head]
+        self.has_pooler, self.has_masked_lm = pooler and "pooler" in parts, "masked_lm" in parts
+        self.has_next_sentence = "next_sentence" in parts
+        if self.has_pooler:
+            self.pooler = Pooler(config, kernels)
+        if self.has_masked_lm:
+            self.masked_lm = MaskedLMHead(config, kernels)
+        if self.has_next_sentence:
+            self.next_sentence = NextSentenceHead(config, kernels)
+        self.limit = config.max_position_embeddings if config.position_embedding_type == "absolute" else None
+
+    def initialise(self, seed: int) -> Model:
+        """Draw new weights; a function of (seed, parameter name)."""
+        initialise(self, self.config.initializer_range, seed)
+        return self
+
+    def construct(self, input_ids, token_type_ids=None, attention_mask=None, rng=None, masked_positions=None):
+        """Run the model.
+
+        Args:
+            input_ids: int32 `[B, S]`.
+            token_type_ids: int32 `[B, S]`; default 0.
+            attention_mask: int32 `[B, S]`, 1 where a token stands; default 1.
+            rng: None: no dropout (evaluation); otherwise see `kernels/dropout.py`.
+            masked_positions: int32 `[M]` indices into `[B*S]`: logits of these positions only.
+
+        Returns:
+            `ModelOutput`.
+
+        Raises:
+            ValueError: longer than an absolute position table.
+        """
+        if self.limit is not None and input_ids.shape[1] > self.limit:
+            raise ValueError("the input is longer than max_position_embeddings of this model")
+        if token_type_ids is None:
+            token_type_ids = ops.zeros_like(input_ids)
+        if attention_mask is None:
+            attention_mask = ops.ones_like(input_ids)
+        hidden, states, probabilities, scores = self.encoder(input_ids, token_type_ids, attention_mask, rng)
+        pooled, predictions, relationship = None, None, None
+        if self.has_pooler:
+            pooled = self.pooler(hidden).astype(ms.float32)
+        if self.has_masked_lm:
+            rows = hidden
+            if masked_positions is not None:
+                rows = ops.gather(hidden.reshape((-1, hidden.shape[-1])), masked_positions, 0)
+            predictions = self.masked_lm(rows, self.encoder.embeddings.word_embeddings.weight).astype(ms.float32)
+        if self.has_next_sentence:
+            relationship = self.next_sentence(pooled).astype(ms.float32)
+        return ModelOutput(hidden, pooled, predictions, relationship, states, probabilities, scores)

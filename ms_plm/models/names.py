@@ -1,0 +1,85 @@
+"""Names of tensors: ours (paths of cells) and Hugging Face's, one table per family, readable both ways."""
+
+from __future__ import annotations
+
+from ms_plm.config.model import ModelConfig
+
+PREFIXES = ("nezha.", "bert.")
+"""What stands before the encoder's tensors in folders with heads; base-model folders have none."""
+
+_ENCODER = {
+    "encoder.embeddings.word_embeddings.weight": "embeddings.word_embeddings.weight",
+    "encoder.embeddings.token_type_embeddings.weight": "embeddings.token_type_embeddings.weight",
+    "encoder.embeddings.position_embeddings.weight": "embeddings.position_embeddings.weight",
+    "encoder.embeddings.norm": "embeddings.LayerNorm",
+    "pooler.dense": "pooler.dense",
+}
+_LAYER = {
+    "attention.query": "attention.self.query",
+    "attention.key": "attention.self.key",
+    "attention.value": "attention.self.value",
+    "attention_output": "attention.output.dense",
+    "attention_norm": "attention.output.LayerNorm",
+    "intermediate": "intermediate.dense",
+    "output": "output.dense",
+    "output_norm": "output.LayerNorm",
+}
+_HEADS = {
+    "masked_lm.bias": "cls.predictions.bias",
+    "masked_lm.dense": "cls.predictions.transform.dense",
+    "masked_lm.norm": "cls.predictions.transform.LayerNorm",
+    "next_sentence.dense": "cls.seq_relationship",
+}
+
+
+def name_table(config: ModelConfig, prefix: str) -> dict[str, str]:
+    """Our parameter names to Hugging Face's, for the encoder, the pooler and every head.
+
+    Args:
+        config: gives the number of layers and whether there is a position table.
+        prefix: `nezha.`, `bert.` or the empty string.
+    """
+    table: dict[str, str] = {}
+
+    def add(ours: str, theirs: str) -> None:
+        if ours.endswith((".weight", ".bias")):
+            table[ours] = theirs
+        else:
+            for leaf in (".weight", ".bias"):
+                table[ours + leaf] = theirs + leaf
+
+    for ours, theirs in _ENCODER.items():
+        if config.position_embedding_type == "absolute" or "position" not in ours:
+            add(ours, prefix + theirs)
+    for layer in range(config.num_hidden_layers):
+        for ours, theirs in _LAYER.items():
+            add(f"encoder.layers.{layer}.{ours}", f"{prefix}encoder.layer.{layer}.{theirs}")
+    for ours, theirs in _HEADS.items():
+        add(ours, theirs)
+    return table
+
+
+def modern_name(name: str) -> str:
+    """Old PyTorch files call the LayerNorm tensors gamma and beta."""
+    for old, new in ((".gamma", ".weight"), (".beta", ".bias")):
+        if name.endswith(old):
+            return name.removesuffix(old) + new
+    return name
+
+
+def is_redundant(name: str) -> bool:
+    """Tensors that repeat what the configuration or another tensor says."""
+    return name.endswith(
+        (
+            ".positions_encoding",
+            "embeddings.position_ids",
+            "cls.predictions.decoder.weight",
+            "cls.predictions.decoder.bias",
+        )
+    )
+
+
+def architecture(config: ModelConfig, head: str) -> str:
+    """Hugging Face's class for a model folder."""
+    family = {"nezha": "Nezha", "bert": "Bert"}[config.model_type]
+    return family + {"encoder": "Model", "masked_lm": "ForMaskedLM", "pretraining": "ForPreTraining"}[head]

@@ -1,0 +1,27 @@
+"""What a model returns."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+
+class ModelOutput(NamedTuple):
+    """Named fields; those that were not asked for, or that the head does not have, are None.
+
+    Attributes:
+        last_hidden_state: `[B, S, H]` fp32.
+        pooler_output: `[B, H]`, tanh of the first position.
+        prediction_logits: `[B, S, V]`, or `[M, V]` where masked positions were given.
+        seq_relationship_logits: `[B, 2]`; class 0: the second sentence follows the first.
+        hidden_states: embeddings and every layer, `num_hidden_layers + 1` times `[B, S, H]`.
+        attentions: every layer's probabilities `[B, N, S, S]`.
+        attention_scores: every layer's masked scores before softmax `[B, N, S, S]`.
+    """
+
+    last_hidden_state: Any = None
+    pooler_output: Any = None
+    prediction_logits: Any = None
+    seq_relationship_logits: Any = None
+    hidden_states: Any = None
+    attentions: Any = None
+    attention_scores: Any = None

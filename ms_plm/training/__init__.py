@@ -1,0 +1,1 @@
+"""The one training loop: step, optimizer, schedule, checkpoints, logs, devices, parallel processes."""
