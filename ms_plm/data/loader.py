@@ -1,0 +1,270 @@
+"""Loading: whole updates in order, prepared ahead by threads; held-out batches; previews for the eye.
+
+Where a sample stands, what it holds and how it is masked are functions of (seed, epoch, index), so starting at any
+update is arithmetic, and no number of threads, ranks or micro-batches changes anything.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ms_plm.common import rng
+from ms_plm.common.errors import UserError
+from ms_plm.data.masking import MaskedBatch, Masking
+from ms_plm.data.order import EpochOrder, keys_of
+from ms_plm.data.samples import SampleBatch, SampleSource
+
+Arrays = dict[str, Any]  # NumPy arrays until `finish` makes of them what the device wants
+
+
+@dataclass(frozen=True)
+class Update:
+    """What one rank computes for one update of the weights.
+
+    Attributes:
+        index: number of the update, from 0.
+        weights: this rank's sum of weights of each loss term over the update: `masked_lm` (weights of masked
+            positions) and, with pairs, `next_sentence` (sequences).
+        tokens: non-padding tokens of this rank.
+        micro_batches: dicts of `input_ids`, `token_type_ids`, `attention_mask` int32 `[b, S]`; `masked_positions`
+            int32 `[M]` (flat indices into `[b * S]`), `masked_labels` int32 `[M]`, `masked_weights` float32 `[M]` with
+            `M = b * masking.largest_count(S)`; `next_sentence_labels` int32 `[b]` (with pairs only); `dropout_keys`
+            int32 `[b, 2]`.
+    """
+
+    index: int
+    weights: dict[str, float]
+    tokens: int
+    micro_batches: list[Arrays]
+
+
+@dataclass(frozen=True)
+class EvaluationBatch:
+    """A held-out batch of static shape; rows beyond `rows` repeat a sample and have no weight.
+
+    Attributes:
+        arrays: as an update's micro-batch, without `dropout_keys`.
+        sequence_weights: float32 `[b]`, 1 for real rows, 0 for repeated ones.
+        rows: number of real rows.
+        weights: sums of weights of the loss terms in this batch.
+    """
+
+    arrays: Arrays
+    sequence_weights: np.ndarray
+    rows: int
+    weights: dict[str, float]
+
+
+def _sections(batch: SampleBatch, masked: MaskedBatch, size: int, **more: np.ndarray) -> Iterator[Arrays]:
+    """Cut masked samples into micro-batches of `size` rows with flat masked positions."""
+    n, length = batch.input_ids.shape
+    flat = masked.positions + (np.arange(n, dtype=np.int32) % size * length)[:, None]
+    columns: Arrays = {
+        "input_ids": masked.input_ids,
+        "token_type_ids": batch.token_type_ids,
+        "attention_mask": batch.attention_mask,
+    }
+    if batch.next_sentence_labels is not None:
+        columns["next_sentence_labels"] = batch.next_sentence_labels
+    columns |= more
+    slots = {"masked_positions": flat, "masked_labels": masked.labels, "masked_weights": masked.weights}
+    for start in range(0, n, size):
+        here = slice(start, start + size)
+        yield {key: value[here] for key, value in columns.items()} | {
+            key: value[here].reshape(-1) for key, value in slots.items()
+        }
+
+
+def _weights(batch: SampleBatch, masked: MaskedBatch, rows: int) -> dict[str, float]:
+    weights = {"masked_lm": float(masked.weights[:rows].sum(dtype=np.float64))}
+    if batch.next_sentence_labels is not None:
+        weights["next_sentence"] = float(rows)
+    return weights
+
+
+class UpdateLoader:
+    """All micro-batches of one rank, update by update, for ever.
+
+    An update takes `batch` positions of the epochs' order; rank r the r-th contiguous part of them, micro-batch m the
+    m-th contiguous part of that.
+    """
+
+    def __init__(
+        self,
+        source: SampleSource,
+        masking: Masking,
+        seed: int,
+        batch: int,
+        micro_batch: int,
+        rank: int = 0,
+        ranks: int = 1,
+        workers: int = 1,
+        finish: Callable[[Arrays], Arrays] | None = None,
+    ) -> None:
+        """Check the sizes; nothing is read yet.
+
+        Args:
+            source: unmasked samples.
+            masking: strategy.
+            seed: of the order, the masks and the dropout keys.
+            batch: sequences per update over all ranks.
+            micro_batch: sequences per rank and forward.
+            rank, ranks: which part of each update is this process's.
+            workers: threads that prepare updates ahead; 0: the calling thread does it.
+            finish: applied to each micro-batch in the thread that made it.
+
+        Raises:
+            UserError: `batch` is not a multiple of `ranks * micro_batch`.
+        """
+        if batch % (ranks * micro_batch):
+            raise UserError(_sizes_that_would_do(batch, micro_batch, ranks))
+        self.source, self.masking, self.seed, self.batch, self.micro_batch = source, masking, seed, batch, micro_batch
+        self.rank, self.ranks, self.workers, self.finish = rank, ranks, workers, finish
+        self._order = EpochOrder(len(source), seed)
+        self._share = batch // ranks
+
+    @property
+    def updates_per_epoch(self) -> float:
+        """Updates in which every sample is seen once."""
+        return len(self.source) / self.batch
+
+    def positions(self, update: int) -> np.ndarray:
+        """This rank's positions in the order, int64 `[batch / ranks]`."""
+        start = update * self.batch + self.rank * self._share
+        return np.arange(start, start + self._share, dtype=np.int64)
+
+    def load(self, update: int) -> Update:
+        """Make one update in the calling thread."""
+        epochs, indices = self._order(self.positions(update))
+        batch = self.source.batch(epochs, indices)
+        masked = self.masking(batch, keys_of(self.seed, epochs, indices, rng.MASKING))
+        dropout = keys_of(self.seed, epochs, indices, rng.DROPOUT)
+        micro_batches = list(_sections(batch, masked, self.micro_batch, dropout_keys=dropout))
+        if self.finish:
+            micro_batches = [self.finish(arrays) for arrays in micro_batches]
+        tokens = int(batch.attention_mask.sum())
+        return Update(update, _weights(batch, masked, len(indices)), tokens, micro_batches)
+
+    def updates(self, start: int = 0, stop: int | None = None) -> Iterator[Update]:
+        """Updates `start`, `start + 1` ... in order, up to but not including `stop`.
+
+        What a thread raises is raised here, with its own type, when its update is due. Closing the generator drops
+        what was prepared ahead.
+        """
+        if self.workers == 0:
+            update = start
+            while stop is None or update < stop:
+                yield self.load(update)
+                update += 1
+            return
+        pool = ThreadPoolExecutor(self.workers, thread_name_prefix="loader")
+        ahead: deque[Future[Update]] = deque()
+        next_update = start
+        try:
+            while True:
+                while len(ahead) <= self.workers and (stop is None or next_update < stop):
+                    ahead.append(pool.submit(self.load, next_update))
+                    next_update += 1
+                if not ahead:
+                    return
+                yield ahead.popleft().result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _sizes_that_would_do(batch: int, micro_batch: int, ranks: int) -> str:
+    step = ranks * micro_batch
+    below, above = batch // step * step, -(-batch // step) * step
+    batches = f"{below} or {above}" if below else f"{above}"
+    advice = f"Set train.batch to {batches}"
+    if batch % ranks == 0:
+        share = batch // ranks
+        fitting = [size for size in range(1, share + 1) if share % size == 0]
+        near = [max(size for size in fitting if size <= micro_batch), *[s for s in fitting if s > micro_batch][:1]]
+        advice += f", or impl.micro_batch to {' or '.join(map(str, near))}"
+    return (
+        f"train.batch {batch} is not a multiple of {step} (impl.micro_batch {micro_batch} x {ranks} "
+        f"process{'es' if ranks > 1 else ''}): updates must divide into equal forwards. {advice}."
+    )
+
+
+class EvaluationBatches:
+    """Held-out samples, each once, under masks that never change (those of epoch 0 with this seed).
+
+    Iterating gives `EvaluationBatch`es of one static shape. With several ranks each takes its contiguous part of
+    every `ranks * batch` samples, and all have the same number of batches.
+    """
+
+    def __init__(
+        self,
+        source: SampleSource,
+        masking: Masking,
+        seed: int,
+        batch: int,
+        samples: int | None = None,
+        rank: int = 0,
+        ranks: int = 1,
+        finish: Callable[[Arrays], Arrays] | None = None,
+    ) -> None:
+        """Choose the samples: all, or `samples` of them drawn by `seed`; they are read in their own order."""
+        self.source, self.masking, self.seed, self.batch = source, masking, seed, batch
+        self.rank, self.ranks, self.finish = rank, ranks, finish
+        count = len(source) if samples is None else min(samples, len(source))
+        self._indices = np.sort(EpochOrder(len(source), seed)(np.arange(count))[1])
+
+    @property
+    def samples(self) -> int:
+        """How many samples are read, over all ranks."""
+        return len(self._indices)
+
+    def __len__(self) -> int:
+        return -(-self.samples // (self.batch * self.ranks))
+
+    def __iter__(self) -> Iterator[EvaluationBatch]:
+        for number in range(len(self)):
+            start = (number * self.ranks + self.rank) * self.batch
+            rows = max(0, min(self.batch, self.samples - start))
+            indices = np.resize(self._indices[start : start + rows] if rows else self._indices[:1], self.batch)
+            epochs = np.zeros(self.batch, np.int64)
+            batch = self.source.batch(epochs, indices)
+            masked = self.masking(batch, keys_of(self.seed, epochs, indices, rng.MASKING))
+            masked.weights[rows:] = 0
+            (arrays,) = _sections(batch, masked, self.batch)
+            real = (np.arange(self.batch) < rows).astype(np.float32)
+            arrays = self.finish(arrays) if self.finish else arrays
+            yield EvaluationBatch(arrays, real, rows, _weights(batch, masked, rows))
+
+
+def preview(source: SampleSource, masking: Masking, seed: int, count: int) -> list[str]:
+    """The first `count` masked samples of epoch 0 as text, for `ms-plm inspect`.
+
+    Tokens are separated by spaces; a position that is predicted reads `{true token|shown token}`; padding is left
+    out; with pairs the label stands at the end.
+
+    Raises:
+        UserError: the source has no tokenizer to decode with.
+    """
+    tokenizer = source.tokenizer
+    if tokenizer is None:
+        raise UserError("There is no vocabulary to decode the samples with: name its folder or vocab.txt.")
+    count = min(count, len(source))
+    epochs, indices = EpochOrder(len(source), seed)(np.arange(count))
+    batch = source.batch(epochs, indices)
+    masked = masking(batch, keys_of(seed, epochs, indices, rng.MASKING))
+    texts = []
+    for row in range(count):
+        shown = tokenizer.tokens(masked.input_ids[row][batch.attention_mask[row] == 1].tolist())
+        real = masked.weights[row] > 0
+        labels = tokenizer.tokens(masked.labels[row][real].tolist())
+        for position, label in zip(masked.positions[row][real], labels, strict=True):
+            shown[position] = f"{{{label}|{shown[position]}}}"
+        if batch.next_sentence_labels is not None:
+            shown.append("-> random next" if batch.next_sentence_labels[row] else "-> next")
+        texts.append(" ".join(shown))
+    return texts
