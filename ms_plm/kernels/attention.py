@@ -52,7 +52,7 @@ class RowSumSoftmax(nn.Cell):
         product = out * dout
         shape = product.shape
         ones = ops.ones((shape[-1], 1), ms.float32)
-        rows = self.matmul(product.reshape((-1, shape[-1])), ones).reshape(shape[:-1] + (1,))
+        rows = self.matmul(product.reshape((-1, shape[-1])), ones).reshape((*shape[:-1], 1))
         return (product - out * rows,)
 
 
@@ -89,7 +89,7 @@ class NaiveAttention(nn.Cell):
         return ops.gather(table, row, 0)
 
     def construct(self, query, key, value, mask, positions=None, rng=None, head_mask=None, query_offset=0):
-        batch, heads, length, size = query.shape
+        _, heads, length, size = query.shape
         keys = key.shape[2]
         query = query * self.scale
         scores = self.product_t(query, key)

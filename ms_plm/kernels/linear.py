@@ -25,7 +25,7 @@ class MatMulLinear(nn.Cell):
             x, weight, bias = x.astype(self.dtype), weight.astype(self.dtype), bias.astype(self.dtype)
         shape = x.shape
         y = self.matmul(x.reshape((-1, shape[-1])), weight) + bias
-        return y.reshape(shape[:-1] + (weight.shape[0],))
+        return y.reshape((*shape[:-1], weight.shape[0]))
 
 
 IMPLEMENTATIONS = (Implementation("linear", "reference", ALL_DEVICES, MatMulLinear),)

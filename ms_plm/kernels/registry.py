@@ -112,7 +112,7 @@ class Kernels:
                     near = difflib.get_close_matches(operation, self._table, 1)
                     hint = f" Did you mean {near[0]}?" if near else ""
                     raise UserError(
-                        f"impl.kernels.{operation}: no such operation.{hint} There are {', '.join(sorted(self._table))}."
+                        f"impl.kernels.{operation}: no such operation.{hint} Expected {', '.join(sorted(self._table))}."
                     )
 
         self.call = replace(self.call, dropout=self.choose("dropout")[0].name)

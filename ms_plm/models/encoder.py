@@ -31,7 +31,7 @@ class Embeddings(nn.Cell):
         self.dropout = kernels.build("dropout", site=plan.hidden(config.hidden_dropout_prob, size))
 
     def construct(self, input_ids, token_type_ids, rng=None):
-        batch, length = input_ids.shape
+        length = input_ids.shape[1]
         x = ops.gather(self.word_embeddings.weight, input_ids, 0)
         x = x + ops.gather(self.token_type_embeddings.weight, token_type_ids, 0)
         if self.absolute:
@@ -56,7 +56,7 @@ class SelfAttention(nn.Cell):
         )
 
     def _split(self, x):
-        return x.reshape(x.shape[:2] + (self.heads, self.head_size)).transpose((0, 2, 1, 3))
+        return x.reshape((*x.shape[:2], self.heads, self.head_size)).transpose((0, 2, 1, 3))
 
     def construct(self, x, mask, positions, rng=None):
         query, key, value = self._split(self.query(x)), self._split(self.key(x)), self._split(self.value(x))

@@ -91,7 +91,7 @@ def check_vocabulary(config: ModelConfig, tokenizer: Tokenizer, where: str) -> N
     """Raise a UserError where the tokenizer has ids that the model has no embedding for, or far fewer."""
     if tokenizer.vocab_size != config.vocab_size:
         raise UserError(
-            f"{where}: the vocabulary has {tokenizer.vocab_size} entries, the model's vocab_size is {config.vocab_size}. "
+            f"{where}: the vocabulary has {tokenizer.vocab_size} entries, but vocab_size is {config.vocab_size}. "
             "Use the vocabulary that the model was trained with."
         )
 

@@ -195,8 +195,8 @@ MISSING: dict[str, Callable[[], list[str]]] = {
 }
 _REMEDIES = {
     "cpu": "Reinstall MindSpore.",
-    "gpu": "`pip install '.[gpu]'` in the project's folder brings the CUDA 11 libraries; README.md, `On a GPU`, shows the "
-    "environment that must be set before the process starts. Or set impl.device=cpu.",
+    "gpu": "`pip install '.[gpu]'` in the project's folder brings the CUDA 11 libraries; README.md, `On a GPU`, shows "
+    "the environment that must be set before the process starts. Or set impl.device=cpu.",
     "ascend": "Install the Ascend driver and CANN of the version that MindSpore 2.10 asks for, then run `source "
     "/usr/local/Ascend/ascend-toolkit/set_env.sh` in this shell. Or set impl.device=cpu.",
 }

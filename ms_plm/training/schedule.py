@@ -1,4 +1,4 @@
-"""Learning rate over the steps, computed on the host in float64. It follows the step number, also over skipped updates."""
+"""Learning rate by step number (skipped updates count), computed on the host in float64."""
 
 from __future__ import annotations
 

@@ -91,7 +91,7 @@ class AddOverRanks(nn.Cell):
 
 
 class ApplyGradients(nn.Cell):
-    """Adds over ranks, checks, clips, updates, adapts the loss scale; an overflow skips the update and halves the scale."""
+    """Adds over ranks, checks, clips, updates; an overflow skips the update and halves the loss scale."""
 
     def __init__(self, optimizer: Optimizer, options: StepOptions, kernels: Kernels) -> None:
         super().__init__(auto_prefix=False)
@@ -157,11 +157,11 @@ class _WholeStep(nn.Cell):
 
     def __init__(self, forward: _Forward, apply: ApplyGradients) -> None:
         super().__init__(auto_prefix=False)
-        self.forward, self.apply, self.over_ranks = forward, apply, AddOverRanks(apply.options.ranks)
+        self.forward, self.applier, self.over_ranks = forward, apply, AddOverRanks(apply.options.ranks)
 
     def construct(self, learning_rate, inverse_weights, *inputs):
-        terms, gradients = self.forward(self.apply.scale, inverse_weights, *inputs)
-        norm, finite, scale = self.apply(gradients, learning_rate)
+        terms, gradients = self.forward(self.applier.scale, inverse_weights, *inputs)
+        norm, finite, scale = self.applier(gradients, learning_rate)
         return self.over_ranks((terms,))[0], norm, finite, scale
 
 
@@ -184,11 +184,11 @@ class _ApplyStep(nn.Cell):
 
     def __init__(self, apply: ApplyGradients, totals: ParameterTuple, terms: Parameter) -> None:
         super().__init__(auto_prefix=False)
-        self.apply, self.totals, self.terms = apply, totals, terms
+        self.applier, self.totals, self.terms = apply, totals, terms
         self.over_ranks, self.map = AddOverRanks(apply.options.ranks), ops.HyperMap()
 
     def construct(self, learning_rate):
-        norm, finite, scale = self.apply(self.totals, learning_rate)
+        norm, finite, scale = self.applier(self.totals, learning_rate)
         terms = self.over_ranks((self.terms + 0.0,))[0]
         self.map(_clear, self.totals)
         ops.assign(self.terms, ops.zeros_like(self.terms))
@@ -218,7 +218,7 @@ class TrainingStep:
     ) -> None:
         self.loss, self.accumulate = loss, accumulate
         self.optimizer = Optimizer(dict(named), train.optimizer, kernels)
-        self.apply = ApplyGradients(self.optimizer, options, kernels)
+        self.applier = ApplyGradients(self.optimizer, options, kernels)
         forward = _Forward(loss, self.optimizer.parameters)
         if accumulate:
             totals = ParameterTuple(
@@ -226,10 +226,10 @@ class TrainingStep:
                 for name, p in named.items()
             )
             terms = Parameter(Tensor(np.zeros(len(loss.terms), np.float32)), name="terms", requires_grad=False)
-            self._add = _AccumulateStep(forward, self.apply, totals, terms)
-            self._apply = _ApplyStep(self.apply, totals, terms)
+            self._add = _AccumulateStep(forward, self.applier, totals, terms)
+            self._apply = _ApplyStep(self.applier, totals, terms)
         else:
-            self._whole = _WholeStep(forward, self.apply)
+            self._whole = _WholeStep(forward, self.applier)
         for cell in vars(self).values():
             if isinstance(cell, nn.Cell):
                 cell.set_train(True)
@@ -260,7 +260,7 @@ class TrainingStep:
 
     def state(self) -> dict[str, Parameter]:
         """Everything beside the model that a checkpoint must hold."""
-        return self.apply.state()
+        return self.applier.state()
 
 
 def rng_maker(model) -> Callable[[dict], dict]:
