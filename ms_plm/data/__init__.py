@@ -1,0 +1,1 @@
+"""Text to prepared corpora, and prepared corpora to training batches."""
