@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from mindspore import Parameter, Tensor, nn, ops
+from mindspore import Parameter, Tensor, nn
 
 from ms_plm.config.model import ModelConfig
 from ms_plm.kernels import Kernels
@@ -16,9 +16,10 @@ class Pooler(nn.Cell):
     def __init__(self, config: ModelConfig, kernels: Kernels) -> None:
         super().__init__()
         self.dense = Linear(kernels, config.hidden_size, config.hidden_size)
+        self.tanh = kernels.build("activation", name="tanh")
 
     def construct(self, hidden):
-        return ops.tanh(self.dense(hidden[:, 0]))
+        return self.tanh(self.dense(hidden[:, 0]))
 
 
 class MaskedLMHead(nn.Cell):
