@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from ms_plm.common.errors import UserError
+from ms_plm.common.errors import UsageError, UserError
 from ms_plm.config.loading import load_recipe
 
 NAME = "validate"
@@ -24,8 +24,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     overrides = [item for item in args.recipes if "=" in item]
+    names = [item for item in args.recipes if "=" not in item]
+    if not names:
+        raise UsageError("name at least one recipe.")
     failed = 0
-    for name in (item for item in args.recipes if "=" not in item):
+    for name in names:
         try:
             recipe = load_recipe(name, overrides)
         except UserError as error:

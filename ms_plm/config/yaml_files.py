@@ -87,7 +87,6 @@ def _plain(node: yaml.Node, loader: _Loader, where: str, path: tuple[str, ...], 
 
 def _parse(text: str, where: str) -> tuple[Any, dict[tuple[str, ...], int]]:
     lines: dict[tuple[str, ...], int] = {}
-    loader = _Loader(text)
     try:
         for event in yaml.parse(text, Loader=_Loader):
             if isinstance(event, yaml.AliasEvent):
@@ -95,6 +94,7 @@ def _parse(text: str, where: str) -> tuple[Any, dict[tuple[str, ...], int]]:
                     f"{where}:{event.start_mark.line + 1}: the alias *{event.anchor} is refused. "
                     "Write the value out, or put what recipes share into a file that they name with `base:`."
                 )
+        loader = _Loader(text)
         node = loader.get_single_node()
         return (None if node is None else _plain(node, loader, where, (), lines)), lines
     except yaml.MarkedYAMLError as error:
@@ -105,8 +105,6 @@ def _parse(text: str, where: str) -> tuple[Any, dict[tuple[str, ...], int]]:
         raise UserError(f"{where}: this is not YAML: {' '.join(str(error).split())}.") from error
     except RecursionError as error:
         raise UserError(f"{where}: nested too deeply to be a recipe.") from error
-    finally:
-        loader.dispose()
 
 
 def _hint(error: yaml.MarkedYAMLError) -> str:

@@ -1,0 +1,56 @@
+"""`ms-plm show`."""
+
+from pathlib import Path
+
+import pytest
+
+from ms_plm.cli.main import main
+from ms_plm.config.loading import load_recipe
+
+
+@pytest.fixture
+def child(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("base.yaml").write_text(
+        "kind: pretrain\ntrain:\n  steps: 5\ndata: {corpus: c, masking: {ratio: 0.2}}\n", encoding="utf-8"
+    )
+    Path("child.yaml").write_text("base: base.yaml\ntrain: {batch: 8}\n", encoding="utf-8")
+    return "child.yaml"
+
+
+def lines(capsys) -> dict[str, str]:
+    found = {}
+    for line in capsys.readouterr().out.splitlines()[1:]:
+        text, _, origin = line.partition("  # ")
+        found[text.strip()] = origin.strip()
+    return found
+
+
+def test_every_value_is_shown_with_its_origin(child, capsys):
+    assert main(["show", child, "train.seed=4"]) == 0
+    shown = lines(capsys)
+    assert shown["steps: 5"] == "base.yaml:3"
+    assert shown["batch: 8"] == "child.yaml:2"
+    assert shown["seed: 4"] == "command line"
+    assert shown["clip_norm: 1.0"] == "default"
+    assert shown['name: "child"'] == "the file's name"
+    assert shown["ratio: 0.2"] == "base.yaml:4"
+    assert shown["train:"] == ""
+
+
+def test_set_leaves_out_the_defaults(child, capsys):
+    assert main(["show", child, "--set"]) == 0
+    assert "default" not in lines(capsys).values()
+
+
+def test_what_is_shown_is_a_recipe_again(child, capsys):
+    assert main(["show", child]) == 0
+    Path("again.yaml").write_text(capsys.readouterr().out, encoding="utf-8")
+    assert load_recipe("again.yaml") == load_recipe(child)
+
+
+def test_a_model_from_a_folder_is_shown_as_such(child, capsys):
+    assert main(["show", child, "model.from=runs/x/model"]) == 0
+    shown = lines(capsys)
+    assert shown['from: "runs/x/model"'] == "command line"
+    assert not any(text.startswith("hidden_size") for text in shown)

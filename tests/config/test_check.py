@@ -1,0 +1,91 @@
+"""The words in which a recipe's values are refused."""
+
+import copy
+
+import pytest
+
+from ms_plm.config.check import check
+
+GOOD = {"kind": "pretrain", "name": "x", "train": {"steps": 10, "batch": 8}, "data": {"corpus": "c"}}
+
+
+def complaints(**changes) -> dict[str, str]:
+    values = copy.deepcopy(GOOD)
+    for key, value in changes.items():
+        section = values
+        *parents, last = key.split("__")
+        for part in parents:
+            section = section.setdefault(part, {})
+        section[last] = value
+    recipe, found = check(values)
+    assert (recipe is None) == bool(found)
+    return {".".join(item.path): item.text for item in found}
+
+
+def test_a_good_recipe_has_no_complaints_and_is_left_as_it_was():
+    values = copy.deepcopy(GOOD)
+    recipe, found = check(values)
+    assert found == []
+    assert recipe.train.steps == 10
+    assert values == GOOD
+
+
+@pytest.mark.parametrize(
+    ("key", "suggestion"),
+    [
+        ("modle", "did you mean model?"),
+        ("train__learning_rate", "did you mean train.optimizer.learning_rate?"),
+        ("precision", "did you mean impl.precision?"),
+        ("data__masking__stratgy", "did you mean data.masking.strategy?"),
+        ("model__from_", "did you mean model.from?"),
+        ("train__warmup_step", "did you mean train.schedule.warmup_steps?"),
+        ("method__objectiv", "did you mean method.objective?"),
+        ("log__zzz", "known here: every, tensorboard."),
+    ],
+)
+def test_an_unknown_key_is_answered_with_the_nearest_known_one(key, suggestion):
+    assert complaints(**{key: 1}) == {key.replace("__", "."): f"unknown key; {suggestion}"}
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "text"),
+    [
+        ("train__steps", "many", "expected integer, found 'many'."),
+        ("train__batch", 0, "expected greater than 0, found 0."),
+        ("train__optimizer", "lamb", "expected a section of `key: value` lines, found 'lamb'."),
+        ("train__optimizer__learning_rate", float("inf"), "expected a finite number, found inf."),
+        ("data__nsp", "perhaps", "expected boolean, found 'perhaps'."),
+        ("output__examples", "one", "expected a list such as [a, b], found 'one'."),
+        ("impl__device", "npu", "expected auto, cpu, gpu or ascend, found 'npu'. Did you mean cpu?"),
+        ("method__objective", "gpt", "expected masked_lm, found 'gpt'."),
+        ("kind", "pretrian", "expected pretrain, found 'pretrian'. Did you mean pretrain?"),
+    ],
+)
+def test_a_wrong_value_is_answered_with_what_was_expected(key, value, text):
+    found = complaints(**{key: value})
+    assert list(found) == [key.replace("__", ".")]
+    assert text.split(". Did")[0].rstrip(".") in found[key.replace("__", ".")]
+
+
+def test_a_missing_value_is_named_by_its_whole_path():
+    assert complaints(data__corpus=None, data__text=[{"dedup": True}]) == {"data.text.0.files": "is missing; add it."}
+
+
+def test_nothing_to_train_on_is_named():
+    assert list(complaints(data__corpus=None)) == ["data"]
+
+
+def test_a_batch_must_be_made_of_whole_micro_batches():
+    assert complaints(impl__micro_batch=4) == {}
+    assert "train.batch 8 is not a multiple of micro_batch 3" in complaints(impl__micro_batch=3)["impl.micro_batch"]
+
+
+def test_absolute_positions_end_where_their_table_ends():
+    assert complaints(data__max_length=1024) == {}  # relative positions have no end
+    found = complaints(data__max_length=1024, model__model_type="bert")
+    assert "1024 is more than model.max_position_embeddings 512" in found["data.max_length"]
+
+
+def test_bf16_on_a_cpu_is_refused_before_anything_runs():
+    assert "have no bfloat16 kernels" in complaints(impl__precision="bf16", impl__device="cpu")["impl.precision"]
+    assert complaints(impl__precision="bf16", impl__device="ascend") == {}
