@@ -96,7 +96,12 @@ def replacing_folder(path: str | os.PathLike) -> Iterator[Path]:
             if path.exists():
                 old = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".old", dir=path.parent))
                 os.replace(path, old / "replaced")
-                os.replace(temporary, path)
+                try:
+                    os.replace(temporary, path)
+                except OSError:
+                    os.replace(old / "replaced", path)
+                    old.rmdir()
+                    raise
                 shutil.rmtree(old)
             else:
                 os.replace(temporary, path)
