@@ -45,7 +45,9 @@ def test_help_lists_every_verb_and_imports_no_mindspore():
         "import sys\nfrom ms_plm.cli.main import main\n"
         "try:\n    main(['--help'])\nfinally:\n    print('mindspore' in sys.modules, 'pydantic' in sys.modules)"
     )
-    child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(cli.__file__).parents[2])
+    child = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(cli.__file__).parents[2]
+    )
     assert child.returncode == 0
     assert child.stdout.endswith("False False\n")
     for verb, line in VERBS.items():
@@ -78,7 +80,8 @@ def test_version_is_printed(capsys):
 
 
 @pytest.mark.parametrize(
-    "argv", [["fly"], ["run"], ["run", "r", "--fast"], ["run", "r", "--resume", "--overwrite"], ["validate", "r", "--x=1"]]
+    "argv",
+    [["fly"], ["run"], ["run", "r", "--fast"], ["run", "r", "--resume", "--overwrite"], ["validate", "r", "--x=1"]],
 )
 def test_wrong_usage_ends_with_2(argv, capsys):
     with pytest.raises(SystemExit) as ended:
@@ -121,9 +124,13 @@ def test_a_user_error_is_one_paragraph_and_a_traceback_with_debug(recipe, workfl
         main(["run", recipe, "--debug"])
 
 
-def test_an_unexpected_error_is_one_paragraph_and_its_traceback_is_kept(recipe, workflow, capsys, tmp_path, monkeypatch):
+def test_an_unexpected_error_is_one_paragraph_and_its_traceback_is_kept(
+    recipe, workflow, capsys, tmp_path, monkeypatch
+):
     monkeypatch.setattr(cli.tempfile, "tempdir", str(tmp_path))
-    workflow.error = RuntimeError("MatMul failed.\n\n----------\n- C++ Call Stack: (For framework developers)\n----------")
+    workflow.error = RuntimeError(
+        "MatMul failed.\n\n----------\n- C++ Call Stack: (For framework developers)\n----------"
+    )
     assert main(["run", recipe]) == 1
     text = capsys.readouterr().err
     assert text.startswith("ms-plm run: unexpected RuntimeError: MatMul failed.\nThe traceback is in ")

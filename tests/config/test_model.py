@@ -19,7 +19,9 @@ def test_positions_follow_the_family(family, positions):
 
 
 def test_a_saved_configuration_reads_back_the_same(tmp_path):
-    config = ModelConfig(**SMALL, layer_heads=(4, 2), head_size=8, layer_intermediate=(64, 32), id2label={0: "a", 1: "b"})
+    config = ModelConfig(
+        **SMALL, layer_heads=(4, 2), head_size=8, layer_intermediate=(64, 32), id2label={0: "a", 1: "b"}
+    )
     config.save(tmp_path, "NezhaForPreTraining")
     assert ModelConfig.load(tmp_path) == config
     raw = json.loads((tmp_path / "config.json").read_text(encoding="utf-8"))
