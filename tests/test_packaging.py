@@ -1,4 +1,4 @@
-"""What is installed is whole: recipes, resources and the Ascend part, in a wheel, an editable install and a checkout."""
+"""What is installed is whole: recipes, resources, the Ascend part; from a wheel, an editable install, a checkout."""
 
 import os
 import shutil

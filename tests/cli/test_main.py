@@ -12,6 +12,7 @@ from ms_plm.cli import main as cli
 from ms_plm.cli.main import MODULES, VERBS, main
 from ms_plm.common.errors import UserError
 
+ROOT = Path(__file__).resolve().parents[2]
 RECIPE = "kind: pretrain\ntrain: {steps: 3}\ndata: {corpus: c}\n"
 
 
@@ -45,9 +46,7 @@ def test_help_lists_every_verb_and_imports_no_mindspore():
         "import sys\nfrom ms_plm.cli.main import main\n"
         "try:\n    main(['--help'])\nfinally:\n    print('mindspore' in sys.modules, 'pydantic' in sys.modules)"
     )
-    child = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(cli.__file__).parents[2]
-    )
+    child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert child.returncode == 0
     assert child.stdout.endswith("False False\n")
     for verb, line in VERBS.items():
@@ -151,7 +150,7 @@ def test_a_closed_pipe_is_no_error():
         shell=True,
         capture_output=True,
         text=True,
-        cwd=Path(cli.__file__).parents[2],
+        cwd=ROOT,
     )
     assert child.stdout.startswith("# ")
     assert child.stderr == ""

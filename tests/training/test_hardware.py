@@ -49,7 +49,7 @@ def test_auto_takes_the_cpu_on_a_bare_machine_and_logs_why_once(bare, caplog):
         ("ascend", ("no /dev/davinci*", "ASCEND_HOME_PATH", "set_env.sh", "impl.device=cpu")),
         (
             "gpu",
-            ("no /dev/nvidia*", "libcuda.so.1", "libcudnn.so.8", "CUDA_HOME", "[gpu]", "README.md", "impl.device=cpu"),
+            ("no /dev/nvidia*", "libcuda.so.1", "libcudnn.so.8", "CUDA_HOME", "[gpu]", "README.md", "device=cpu"),
         ),
     ],
 )
