@@ -50,6 +50,7 @@ class SampleSource(Protocol):
     """What a loader reads: `len()` samples that are the same in number for every epoch."""
 
     max_length: int
+    nsp: bool
     tokenizer: Tokenizer | None
 
     def __len__(self) -> int: ...

@@ -64,22 +64,15 @@ class SampleTable:
         schema = {**PAIRS, **PAIR_DOCUMENTS} if pairs else PACKED
         if table := cls._open(folder, schema, options):
             return table
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with _lock(folder.with_name(f".{folder.name}.lock")):
-            if table := cls._open(folder, schema, options):
-                return table
-            logger.info("building the sample table %s", folder)
-            with replacing_folder(folder) as temporary:
-                with contextlib.ExitStack() as stack:
-                    files = {key: stack.enter_context(_ColumnFile(temporary, key, schema[key])) for key in schema}
-                    blocks = _pair_blocks(corpus, split, max_length - 3) if pairs else _packed_blocks(corpus, split)
-                    for block in blocks:
-                        for key, values in block.items():
-                            files[key].append(values)
-                rows = {key: file.rows for key, file in files.items()}
-                _refuse_empty(corpus, split, rows["document_end" if pairs else "document_start"])
-                write_json(temporary / "table.json", {**options, "rows": rows})
-        return cls._open(folder, schema, options)
+        with building(folder):
+            if not (table := cls._open(folder, schema, options)):
+                logger.info("building the sample table %s", folder)
+                blocks = _pair_blocks(corpus, split, max_length - 3) if pairs else _packed_blocks(corpus, split)
+                with replacing_folder(folder) as temporary:
+                    rows = _write_columns(temporary, schema, blocks)
+                    _refuse_empty(corpus, split, rows["document_end" if pairs else "document_start"])
+                    write_json(temporary / "table.json", {**options, "rows": rows})
+        return table or cls._open(folder, schema, options)
 
     @classmethod
     def _open(cls, folder: Path, schema: dict[str, type], options: dict[str, Any]) -> SampleTable | None:
@@ -89,7 +82,7 @@ class SampleTable:
         try:
             manifest = read_json(folder / "table.json")
             rows = manifest.pop("rows")
-            columns = {key: _map(folder / f"{key}.npy") for key in schema}
+            columns = {key: map_array(folder / f"{key}.npy") for key in schema}
             whole = manifest == options and all(len(columns[key]) == rows[key] for key in schema)
         except (OSError, ValueError, KeyError) as error:
             logger.warning("%s is damaged (%s): it is made again", folder, error)
@@ -97,7 +90,17 @@ class SampleTable:
         return cls(folder, columns) if whole else None
 
 
-def _map(path: Path) -> np.ndarray:
+def _write_columns(folder: Path, schema: dict[str, type], blocks: Iterator[dict[str, np.ndarray]]) -> dict[str, int]:
+    """Write blocks of columns one after the other; the number of rows of each column."""
+    with contextlib.ExitStack() as stack:
+        files = {key: stack.enter_context(ColumnFile(folder / f"{key}.npy", kind)) for key, kind in schema.items()}
+        for block in blocks:
+            for key, values in block.items():
+                files[key].append(values)
+        return {key: file.rows for key, file in files.items()}
+
+
+def map_array(path: Path) -> np.ndarray:
     """A memory-mapped array as a plain ndarray, whose indexing is faster than that of np.memmap."""
     return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
 
@@ -116,27 +119,31 @@ def _refuse_empty(corpus: Corpus, split: str, documents: int) -> None:
     )
 
 
-class _ColumnFile:
-    """A one-dimensional .npy file that grows while it is written."""
+class ColumnFile:
+    """A .npy file that grows while it is written: rows of single values, or of `width` values each."""
 
-    def __init__(self, folder: Path, name: str, dtype: type) -> None:
+    def __init__(self, path: Path, dtype: type, width: int | None = None) -> None:
         self.dtype = np.dtype(dtype)
         self.rows = 0
-        self._path = folder / f"{name}.npy"
+        self._width = () if width is None else (width,)
+        self._path = path
 
-    def __enter__(self) -> _ColumnFile:
+    def __enter__(self) -> ColumnFile:
         self._file = open(self._path, "wb")
         self._header()
         return self
 
     def append(self, values: np.ndarray) -> None:
+        """Write rows `[n]` or `[n, width]`."""
+        if values.shape[1:] != self._width:
+            raise ValueError(f"{self._path}: rows of shape {values.shape[1:]}, expected {self._width}")
         self._file.write(np.ascontiguousarray(values, dtype=self.dtype).data)
         self.rows += len(values)
 
     def _header(self) -> None:
-        """128 bytes for any number of rows: the format pads to multiples of 64 and this one needs 69 to 90."""
+        """Always 128 bytes, so that it can be written again when the number of rows is known."""
         self._file.seek(0)
-        fields = {"descr": self.dtype.str, "fortran_order": False, "shape": (self.rows,)}
+        fields = {"descr": self.dtype.str, "fortran_order": False, "shape": (self.rows, *self._width)}
         text = repr(fields).ljust(117) + "\n"
         self._file.write(b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text.encode("latin-1"))
 
@@ -148,15 +155,28 @@ class _ColumnFile:
 
 
 @contextlib.contextmanager
-def _lock(path: Path) -> Iterator[None]:
-    """Hold an exclusive lock among processes of one machine; where the file system has none, go on without."""
+def building(folder: Path) -> Iterator[None]:
+    """Keep other processes of this machine from building the same cache folder; they wait.
+
+    Where the file system has no locks all of them build, and the last one's result, equal to the others', stays.
+
+    Raises:
+        UserError: the cache cannot be written.
+    """
     import fcntl
 
-    with open(path, "w") as file:
+    with contextlib.ExitStack() as stack:
+        try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            file = stack.enter_context(open(folder.with_name(f".{folder.name}.lock"), "w"))
+        except OSError as error:
+            raise UserError(
+                f"{folder.parent}: cannot be written ({error.strerror}). Name a folder that can be with data.cache."
+            ) from error
         try:
             fcntl.flock(file, fcntl.LOCK_EX)
         except OSError as error:
-            logger.debug("no lock on %s: %s", path, error)
+            logger.debug("no lock for %s: %s", folder, error)
         yield
 
 

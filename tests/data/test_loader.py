@@ -141,7 +141,7 @@ class Broken:
     class Failure(Exception):
         pass
 
-    max_length, tokenizer = S, None
+    max_length, nsp, tokenizer = S, True, None
 
     def __init__(self, source: CorpusSamples, after: int) -> None:
         self.source, self.left = source, after

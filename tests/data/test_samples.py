@@ -306,3 +306,9 @@ def test_the_table_is_built_once_and_rebuilt_when_damaged(tmp_path: Path) -> Non
 def test_lengths_that_cannot_hold_a_pair_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="max_length is 7"):
         CorpusSamples(random_corpus(), "train", 7, cache=tmp_path)
+
+
+def test_a_cache_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(UserError, match=r"cannot be written.*data\.cache"):
+        CorpusSamples(random_corpus(), "train", 32, cache=tmp_path / "file")

@@ -1,0 +1,442 @@
+"""MindRecord in and out, with the ecosystem's static columns; masks are fixed in such files.
+
+MindRecord checks nothing: rows of a wrong type vanish while writing, there is no checksum, a missing shard is not
+noticed. So every row is checked before it is written, rows are counted after the commit, and a `manifest.json` beside
+the files holds their hashes. For reading, files are copied once into plain arrays in the cache, after which order,
+ranks and resuming are those of any other source. MindSpore is imported only inside the functions that need it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import logging
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ms_plm.common import rng
+from ms_plm.common.errors import DamagedFileError, UserError
+from ms_plm.common.files import read_json, replacing_folder, sha256_file, write_json
+from ms_plm.data.masking import MaskedBatch, Masking
+from ms_plm.data.order import EpochOrder, keys_of
+from ms_plm.data.samples import SampleBatch, SampleSource
+from ms_plm.data.table import ColumnFile, building, map_array
+
+if TYPE_CHECKING:
+    from ms_plm.tokenization import Tokenizer
+
+logger = logging.getLogger(__name__)
+
+COLUMNS: dict[str, type] = {
+    "input_ids": np.int32,
+    "input_mask": np.int32,
+    "segment_ids": np.int32,
+    "masked_lm_positions": np.int32,
+    "masked_lm_ids": np.int32,
+    "masked_lm_weights": np.float32,
+    "next_sentence_labels": np.int32,
+}
+"""Names of the ecosystem (Google's `create_pretraining_data.py`) and the types we write; shapes `[S]`, `[P]`, `[1]`."""
+_BLOCK = 1024
+_NAME = re.compile(r".+\.(mr|mindrecord)\d*")
+_FORMAT = 1
+
+
+def write_mindrecord(
+    folder: str | Path,
+    source: SampleSource,
+    masking: Masking,
+    seed: int,
+    epochs: int = 1,
+    rows_per_file: int = 500_000,
+) -> dict[str, Any]:
+    """Write the samples of `epochs` epochs, masked and in their shuffled order, as a folder of MindRecord files.
+
+    Args:
+        folder: is made; it holds `part-00000.mr`, its index `part-00000.mr.db`, ... and `manifest.json`.
+        source, masking, seed: what a loader with this seed would see.
+        epochs: how often each sample is written, each time masked anew.
+        rows_per_file: a file is at least 50 MB, whatever it holds.
+
+    Returns:
+        The manifest: options, rows and SHA-256 of each file.
+
+    Raises:
+        UserError: the folder exists, or the disk is full.
+        DamagedFileError: a row is not of its column's type or shape, or rows were lost.
+    """
+    folder = Path(folder)
+    if folder.exists():
+        raise UserError(f"{folder} exists already. Remove it, or choose another folder for the MindRecord files.")
+    tokenizer = source.tokenizer
+    manifest: dict[str, Any] = {
+        "format": "ms_plm MindRecord",
+        "max_length": source.max_length,
+        "max_predictions": masking.largest_count(source.max_length),
+        "nsp": source.nsp,
+        "seed": seed,
+        "epochs": epochs,
+        "tokenizer": tokenizer.fingerprint if tokenizer else None,
+        "files": {},
+    }
+    order = EpochOrder(len(source), seed)
+    with replacing_folder(folder) as temporary:
+        for number, start in enumerate(range(0, epochs * len(source), rows_per_file)):
+            stop = min(start + rows_per_file, epochs * len(source))
+            path = temporary / f"part-{number:05d}.mr"
+            blocks = (
+                _columns(source, masking, seed, *order(np.arange(first, min(first + _BLOCK, stop))))
+                for first in range(start, stop, _BLOCK)
+            )
+            _write_file(path, blocks, _row_shapes(source.max_length, manifest["max_predictions"]))
+            facts = {name: sha256_file(temporary / name) for name in (path.name, f"{path.name}.db")}
+            manifest["files"][path.name] = {"rows": stop - start, "sha256": facts}
+        write_json(temporary / "manifest.json", manifest)
+    return manifest
+
+
+def _columns(
+    source: SampleSource, masking: Masking, seed: int, epochs: np.ndarray, indices: np.ndarray
+) -> dict[str, np.ndarray]:
+    """The static columns of some samples."""
+    batch = source.batch(epochs, indices)
+    masked = masking(batch, keys_of(seed, epochs, indices, rng.MASKING))
+    labels = batch.next_sentence_labels
+    return {
+        "input_ids": masked.input_ids,
+        "input_mask": batch.attention_mask,
+        "segment_ids": batch.token_type_ids,
+        "masked_lm_positions": masked.positions,
+        "masked_lm_ids": masked.labels,
+        "masked_lm_weights": masked.weights,
+        "next_sentence_labels": (np.zeros(len(indices), np.int32) if labels is None else labels).reshape(-1, 1),
+    }
+
+
+def _write_file(path: Path, blocks: Iterator[dict[str, np.ndarray]], shapes: dict[str, tuple[int, ...]]) -> None:
+    from mindspore.mindrecord import FileReader, FileWriter
+
+    written = 0
+    try:
+        writer = FileWriter(str(path), 1)
+        kinds = {name: np.dtype(kind).name for name, kind in COLUMNS.items()}
+        schema = {name: {"type": kinds[name], "shape": list(shape)} for name, shape in shapes.items()}
+        writer.add_schema(schema, "BERT pretraining")
+        for columns in blocks:
+            check_rows(columns, shapes, path, written)
+            count = len(columns["input_ids"])
+            writer.write_raw_data([{name: columns[name][row] for name in COLUMNS} for row in range(count)])
+            written += count
+        writer.commit()
+        reader = FileReader(str(path))
+        kept = reader.len()
+        reader.close()
+    except RuntimeError as error:
+        raise UserError(
+            f"{path.parent.parent}: MindSpore could not write MindRecord ({str(error)[:300]}). Nothing was left behind. "
+            "Is there room on the disk? A file takes at least 50 MB."
+        ) from error
+    if kept != written:
+        raise DamagedFileError(f"{path}: {written} rows were written but the file holds {kept}.")
+
+
+def _row_shapes(length: int, predictions: int) -> dict[str, tuple[int, ...]]:
+    sizes = dict.fromkeys(COLUMNS, predictions)
+    sizes |= {"input_ids": length, "input_mask": length, "segment_ids": length, "next_sentence_labels": 1}
+    return {name: (size,) for name, size in sizes.items()}
+
+
+def check_rows(columns: dict[str, np.ndarray], shapes: dict[str, tuple[int, ...]], path: Path, first: int = 0) -> None:
+    """Refuse what MindRecord would drop or store wrongly without a word.
+
+    Args:
+        columns: arrays `[n, ...]` by name, all of `COLUMNS` and no other.
+        shapes: of one row, by name.
+        path: named in errors.
+        first: number of the first row, for errors.
+
+    Raises:
+        DamagedFileError: naming file, column and row.
+    """
+    if columns.keys() != shapes.keys():
+        raise DamagedFileError(f"{path}: columns {sorted(columns)}; expected {sorted(shapes)}.")
+    count = len(columns["input_ids"])
+    for name, shape in shapes.items():
+        value, kind = columns[name], np.dtype(COLUMNS[name])
+        if not isinstance(value, np.ndarray) or value.dtype != kind or value.shape != (count, *shape):
+            found = f"{value.dtype} {list(value.shape)}" if isinstance(value, np.ndarray) else type(value).__name__
+            raise DamagedFileError(
+                f"{path}, column {name}, rows {first} to {first + count - 1}: expected {kind} {[count, *shape]}, "
+                f"found {found}."
+            )
+    _check_values(columns, shapes["input_ids"][0], path, first)
+
+
+def _check_values(columns: dict[str, np.ndarray], length: int, path: Path, first: int) -> None:
+    positions, weights = columns["masked_lm_positions"], columns["masked_lm_weights"]
+    wrong = {
+        "input_ids": columns["input_ids"] < 0,
+        "input_mask": (columns["input_mask"] != 0) & (columns["input_mask"] != 1),
+        "segment_ids": columns["segment_ids"] < 0,
+        "masked_lm_positions": (positions < 0) | (positions >= length),
+        "masked_lm_ids": columns["masked_lm_ids"] < 0,
+        "masked_lm_weights": ~(np.isfinite(weights) & (weights >= 0)),
+        "next_sentence_labels": (columns["next_sentence_labels"] != 0) & (columns["next_sentence_labels"] != 1),
+    }
+    for name, places in wrong.items():
+        if places.any():
+            row, slot = np.argwhere(places)[0]
+            raise DamagedFileError(
+                f"{path}, row {first + row}, column {name}: {columns[name][row, slot]} at place {slot} makes no sense "
+                f"in samples of length {length}. The file is damaged or holds something else."
+            )
+
+
+class FixedMasking:
+    """The strategy of data whose masks are in the files: hands them on."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+
+    def largest_count(self, max_length: int) -> int:
+        """Slots of a sample in the files; `max_length` is theirs."""
+        return self.count
+
+    def __call__(self, batch: SampleBatch, keys: np.ndarray) -> MaskedBatch:
+        """The masks that came with `batch`; `keys` are not used."""
+        if batch.masked is None:
+            raise ValueError("these samples carry no masks of their own")
+        return batch.masked
+
+
+class MindRecordSamples:
+    """MindRecord files with static columns as a source for loaders; use `masking()` with it.
+
+    Attributes:
+        max_length: of the samples in the files.
+        nsp: whether `next_sentence_labels` are meant; what the manifest says, else True.
+        tokenizer: handed in, to decode previews.
+    """
+
+    def __init__(
+        self, path: str | Path, *, cache: str | Path, tokenizer: Tokenizer | None = None, nsp: bool | None = None
+    ) -> None:
+        """Open a file, or all files of a folder in the order of their names; copied into `cache` the first time.
+
+        Args:
+            path: file or folder. A file is read under the name with which it was written; MindRecord has it so.
+            cache: takes the columns as plain arrays, about as large as the files.
+            tokenizer: the model's; ids beyond its size are refused.
+            nsp: whether `next_sentence_labels` are meant; default: what the manifest says, else True.
+
+        Raises:
+            UserError: no such file, a file without its index, or another vocabulary.
+            DamagedFileError: a row, column or hash that is not as it must be.
+        """
+        path = Path(path)
+        files, manifest = _find(path)
+        if tokenizer and manifest.get("tokenizer") not in (None, tokenizer.fingerprint):
+            raise UserError(
+                f"{path}: written with another vocabulary than the model's (of {tokenizer.vocab_size} entries). "
+                "Write the MindRecord files again with the model's vocabulary, or name the one they were made with."
+            )
+        self.tokenizer = tokenizer
+        self.nsp = nsp if nsp is not None else bool(manifest.get("nsp", True))
+        self._columns = _open_copy(files, manifest, Path(cache))
+        self.max_length = self._columns["input_ids"].shape[1]
+        if tokenizer:
+            self._check_vocabulary(path, tokenizer)
+
+    def masking(self) -> FixedMasking:
+        """The masks of the files, as a strategy."""
+        return FixedMasking(self._columns["masked_lm_positions"].shape[1])
+
+    def __len__(self) -> int:
+        return len(self._columns["input_ids"])
+
+    def batch(self, epochs: np.ndarray, indices: np.ndarray) -> SampleBatch:
+        """Rows `indices` int64 `[n]`; they are the same in all `epochs`. Where words begin is not in the files."""
+        rows = {name: column[indices] for name, column in self._columns.items()}
+        length = rows["input_ids"].shape
+        maskable = np.zeros(length, bool)
+        real, slots = np.nonzero(rows["masked_lm_weights"])
+        maskable[real, rows["masked_lm_positions"][real, slots]] = True
+        return SampleBatch(
+            rows["input_ids"],
+            rows["segment_ids"],
+            rows["input_mask"],
+            np.zeros(length, bool),
+            maskable,
+            rows["next_sentence_labels"][:, 0] if self.nsp else None,
+            MaskedBatch(
+                rows["input_ids"], rows["masked_lm_positions"], rows["masked_lm_ids"], rows["masked_lm_weights"]
+            ),
+        )
+
+    def _check_vocabulary(self, path: Path, tokenizer: Tokenizer) -> None:
+        for name in ("input_ids", "masked_lm_ids"):
+            column = self._columns[name]
+            largest = max(int(column[start : start + 65536].max()) for start in range(0, len(column), 65536))
+            if largest >= tokenizer.vocab_size:
+                raise UserError(
+                    f"{path}: column {name} holds the id {largest}, but the vocabulary has {tokenizer.vocab_size} "
+                    "entries. Name the vocabulary with which the files were written."
+                )
+
+
+def _find(path: Path) -> tuple[list[Path], dict[str, Any]]:
+    """The MindRecord files of a path, and our manifest or {}; every file has its index."""
+    if not path.exists():
+        raise UserError(f"{path}: no such file or folder. data.mindrecord names MindRecord files.")
+    manifest: dict[str, Any] = {}
+    if path.is_dir():
+        if (path / "manifest.json").is_file():
+            manifest = read_json(path / "manifest.json")
+            files = [path / name for name in sorted(manifest.get("files", {}))]
+        else:
+            names = {file.name for file in path.iterdir()}
+            files = sorted(path / name for name in names if _NAME.fullmatch(name) or f"{name}.db" in names)
+            lonely = sorted(name for name in names if name.endswith(".db") and name[:-3] not in names)
+            if lonely:
+                raise UserError(f"{path / lonely[0]}: an index without its file: a part of the data is missing.")
+    else:
+        files = [path]
+    if not files:
+        raise UserError(f"{path}: no MindRecord files here (names ending in .mr or .mindrecord, each with a .db).")
+    for file in files:
+        if not file.is_file():
+            raise UserError(f"{file}: missing. Copy all files of the folder again, or write them again.")
+        if not file.with_name(f"{file.name}.db").is_file():
+            raise UserError(
+                f"{file}: its index {file.name}.db is missing. MindRecord cannot be read without it: copy it from "
+                "where the file was written, or write the file again (its writing may have been cut short)."
+            )
+    return files, manifest
+
+
+def _open_copy(files: list[Path], manifest: dict[str, Any], cache: Path) -> dict[str, np.ndarray]:
+    """The columns of files as memory-mapped arrays, copied into `cache` where they are not there yet."""
+    hashes = [[sha256_file(file), sha256_file(file.with_name(f"{file.name}.db"))] for file in files]
+    for file, (data, index) in zip(files, hashes, strict=True):
+        facts = manifest.get("files", {}).get(file.name)
+        if facts and facts["sha256"] != {file.name: data, f"{file.name}.db": index}:
+            raise DamagedFileError(
+                f"{file}: its content, or that of its index, is not what was written (SHA-256 differs from the "
+                "manifest's). Copy the folder again, or write it again."
+            )
+    identity = hashlib.sha256(json.dumps([_FORMAT, hashes]).encode()).hexdigest()
+    folder = cache / "mindrecord" / identity[:24]
+    with building(folder):
+        if not (folder / "columns.json").is_file():
+            logger.info("copying %d MindRecord file(s) to %s", len(files), folder)
+            with replacing_folder(folder) as temporary:
+                rows = _copy(files, manifest, temporary)
+                write_json(temporary / "columns.json", {"rows": rows, "files": hashes})
+    columns = {name: map_array(folder / f"{name}.npy") for name in COLUMNS}
+    if {len(column) for column in columns.values()} != {read_json(folder / "columns.json")["rows"]}:
+        raise DamagedFileError(f"{folder}: the copied columns are not whole. Remove this folder; it is made again.")
+    return columns
+
+
+def _copy(files: list[Path], manifest: dict[str, Any], folder: Path) -> int:
+    shapes = _shapes(files[0])
+    total = 0
+    with contextlib.ExitStack() as stack:
+        outputs = {
+            name: stack.enter_context(ColumnFile(folder / f"{name}.npy", COLUMNS[name], *shapes[name]))
+            for name in COLUMNS
+        }
+        for file in files:
+            count = 0
+            for columns in _read_blocks(file, shapes):
+                check_rows(columns, shapes, file, count)
+                for name, output in outputs.items():
+                    output.append(columns[name])
+                count += len(columns["input_ids"])
+            expected = manifest.get("files", {}).get(file.name, {}).get("rows", count)
+            if count != expected:
+                raise DamagedFileError(f"{file}: {count} rows; the manifest says {expected}.")
+            total += count
+    if not total:
+        raise UserError(f"{files[0]}: the MindRecord files hold no rows.")
+    return total
+
+
+@contextlib.contextmanager
+def _reading(file: Path) -> Iterator[Any]:
+    """A MindRecord reader whose failures name the file."""
+    from mindspore.mindrecord import FileReader
+
+    reader = None
+    try:
+        reader = FileReader(str(file), num_consumer=1)
+        yield reader
+    except RuntimeError as error:
+        reason = " ".join(line for line in str(error).splitlines() if line.startswith("[ERROR]")) or str(error)
+        raise DamagedFileError(
+            f"{file}: MindSpore cannot read it ({reason[:300]}). It must have the name with which it was written, and "
+            "its index must be the one made with it; copy both again, or write them again."
+        ) from error
+    finally:
+        if reader is not None:
+            reader.close()
+
+
+def _shapes(file: Path) -> dict[str, tuple[int, ...]]:
+    """Shapes of a row by column, from the first row of a file."""
+    with _reading(file) as reader:
+        row = next(iter(reader.get_next()), None)
+    if row is None:
+        raise UserError(f"{file}: the MindRecord file holds no rows.")
+    missing = [name for name in COLUMNS if name not in row]
+    if missing:
+        raise UserError(
+            f"{file}: no column {', '.join(missing)}; it has {', '.join(sorted(row))}. Pretraining needs the static "
+            f"columns {', '.join(COLUMNS)}."
+        )
+    sizes = {name: np.asarray(row[name]).size for name in COLUMNS}
+    length, predictions = sizes["input_ids"], sizes["masked_lm_positions"]
+    shapes = _row_shapes(length, predictions)
+    if {name: (size,) for name, size in sizes.items()} != shapes:
+        raise DamagedFileError(
+            f"{file}: lengths of the columns do not belong together: "
+            + ", ".join(f"{name} {size}" for name, size in sizes.items())
+        )
+    return shapes
+
+
+def _read_blocks(file: Path, shapes: dict[str, tuple[int, ...]]) -> Iterator[dict[str, np.ndarray]]:
+    """The rows of a file in order, stacked by column and as the types of `COLUMNS`."""
+    with _reading(file) as reader:
+        expected, found = reader.len(), 0
+        rows: list[dict[str, np.ndarray]] = []
+        for row in reader.get_next():
+            rows.append({name: _value(row, name, shapes[name], file, found) for name in COLUMNS})
+            found += 1
+            if len(rows) == _BLOCK:
+                yield {name: np.stack([row[name] for row in rows]) for name in COLUMNS}
+                rows = []
+        if found != expected:
+            raise DamagedFileError(f"{file}: only {found} of {expected} rows can be read: the file is cut or damaged.")
+        if rows:
+            yield {name: np.stack([row[name] for row in rows]) for name in COLUMNS}
+
+
+def _value(row: dict[str, Any], name: str, shape: tuple[int, ...], file: Path, number: int) -> np.ndarray:
+    """One value of a row as its column's type; int64 and float64 files of the ecosystem are accepted."""
+    value = np.asarray(row[name])
+    kind = np.dtype(COLUMNS[name])
+    if value.size != shape[0] or value.dtype.kind != kind.kind:
+        raise DamagedFileError(
+            f"{file}, row {number}, column {name}: expected {shape[0]} values of {kind}, found {value.dtype} "
+            f"{list(value.shape)}. All rows must have one length."
+        )
+    result = value.reshape(shape).astype(kind)
+    if kind.kind == "i" and not np.array_equal(result, value.reshape(shape)):
+        raise DamagedFileError(f"{file}, row {number}, column {name}: numbers too large for {kind}.")
+    return result
