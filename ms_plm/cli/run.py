@@ -11,7 +11,7 @@ HELP = "carry out a recipe: prepare the data, train, evaluate, and make what its
 EPILOG = """\
 examples:
   ms-plm run quickstart
-  ms-plm run recipes/nezha/nezha_tiny_pretrain_zh.yaml data.corpus=corpora/zh train.steps=2000
+  ms-plm run recipes/nezha/nezha_tiny_pretrain_zh.yaml data.corpus=prepared/zh train.steps=2000
   ms-plm run nezha_tiny_pretrain_zh --resume      continue after a kill, exactly where it was
 
 A list is given whole: output.examples='["我爱[MASK]国", "a [MASK] day"]'
@@ -32,5 +32,6 @@ def run(args: argparse.Namespace) -> int:
     from ms_plm import workflow  # imports MindSpore: only once the recipe is known to be right
 
     result = workflow.run(recipe, resume=args.resume, overwrite=args.overwrite)
-    print(result.summary)
-    return 0
+    if result.summary:
+        print(result.summary)
+    return result.exit_code

@@ -1,0 +1,140 @@
+"""What a recipe's `data` section names, opened: tokenizer, prepared corpus, training and held-out samples, masking."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+from ms_plm.common.errors import UserError
+from ms_plm.common.files import sha256_file
+from ms_plm.config.places import place
+from ms_plm.config.recipe import DataSection, EvaluateSection, TextSection
+from ms_plm.data.corpus import Corpus
+from ms_plm.data.inputs import find_files
+from ms_plm.data.masking import Masking, build_masking
+from ms_plm.data.prepare import prepare
+from ms_plm.data.samples import CorpusSamples, SampleSource
+from ms_plm.tokenization import Tokenizer
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class PretrainingData:
+    """Everything that pretraining reads.
+
+    Attributes:
+        tokenizer: whose ids the samples hold.
+        corpus: the prepared corpus, or None for MindRecord.
+        train: samples to train on.
+        held_out: samples to evaluate on, or None where no document was held out.
+        masking: which positions are predicted.
+        fingerprint: of the content of the data.
+    """
+
+    tokenizer: Tokenizer
+    corpus: Corpus | None
+    train: SampleSource
+    held_out: SampleSource | None
+    masking: Masking
+    fingerprint: str
+
+
+def cache_folder(data: DataSection) -> Path:
+    """Where prepared corpora and sample tables go."""
+    return Path(data.cache).expanduser() if data.cache else Path.home() / ".cache" / "ms_plm"
+
+
+def open_tokenizer(data: DataSection, fallback: Path | None) -> Tokenizer | None:
+    """The tokenizer that a recipe names, else the one in `fallback` (a model folder), else None."""
+    if data.tokenizer:
+        return Tokenizer.load(place(data.tokenizer), lower_case=data.lower_case)
+    return Tokenizer.load(fallback, lower_case=data.lower_case) if fallback else None
+
+
+def open_corpus(data: DataSection, tokenizer: Tokenizer | None, processes: int) -> Corpus:
+    """The prepared corpus of a recipe; raw text is prepared into the cache first, keyed by its content.
+
+    Raises:
+        UserError: neither text nor corpus is named, text comes without a vocabulary, or the vocabulary is another.
+    """
+    if data.corpus:
+        corpus = Corpus.open(place(data.corpus))
+        if tokenizer is not None:
+            corpus.check_vocabulary(tokenizer)
+        return corpus
+    if not data.text:
+        raise UserError("data: expected text (raw files) or corpus (made by `ms-plm prepare`), found neither.")
+    if tokenizer is None:
+        raise UserError(
+            "data.tokenizer: expected a folder or vocab.txt, found nothing; raw text needs one. "
+            "`ms-plm train-tokenizer` makes a vocabulary."
+        )
+    sources = [text.model_copy(update={"files": tuple(str(place(name)) for name in text.files)}) for text in data.text]
+    folder = cache_folder(data) / "corpora" / _content_key(sources, tokenizer)
+    log.info("text is prepared into %s", folder)
+    return prepare(sources, tokenizer, folder, processes=processes)
+
+
+def _content_key(sources: list[TextSection], tokenizer: Tokenizer) -> str:
+    options = [source.model_dump(mode="json", exclude={"files"}) for source in sources]
+    contents = [(Path(file.path).name, sha256_file(file.path)) for file in find_files(sources)]
+    text = json.dumps([options, contents, tokenizer.fingerprint], ensure_ascii=False, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def open_data(
+    data: DataSection, evaluate: EvaluateSection, seed: int, processes: int, model_folder: Path | None = None
+) -> PretrainingData:
+    """Open everything.
+
+    Args:
+        data: section of a recipe.
+        evaluate: may name another corpus for evaluation.
+        seed: of the draws that make samples.
+        processes: to prepare raw text with.
+        model_folder: a model that training continues from; its tokenizer is the default.
+
+    Raises:
+        UserError: see the parts.
+    """
+    tokenizer = open_tokenizer(data, model_folder)
+    if data.mindrecord:
+        return _open_mindrecord(data, tokenizer)
+    corpus = open_corpus(data, tokenizer, processes)
+    tokenizer = tokenizer or corpus.tokenizer()
+    train = _samples(corpus, "train", data, seed)
+    if evaluate.corpus:
+        other = Corpus.open(place(evaluate.corpus))
+        other.check_vocabulary(tokenizer)
+        split = "held_out" if other.counts("held_out").documents else "train"
+        held_out = _samples(other, split, data, seed)
+    else:
+        held_out = _samples(corpus, "held_out", data, seed) if corpus.counts("held_out").documents else None
+    masking = build_masking(data.masking, tokenizer)
+    return PretrainingData(tokenizer, corpus, train, held_out, masking, corpus.fingerprint)
+
+
+def _samples(corpus: Corpus, split: str, data: DataSection, seed: int) -> CorpusSamples:
+    return CorpusSamples(
+        corpus,
+        split,
+        data.max_length,
+        data.nsp,
+        data.short_sample_probability,
+        cache=cache_folder(data),
+        seed=seed,
+    )
+
+
+def _open_mindrecord(data: DataSection, tokenizer: Tokenizer | None) -> PretrainingData:
+    from ms_plm.data.mindrecord import MindRecordSamples, StoredMasking
+
+    if tokenizer is None:
+        raise UserError("data.tokenizer: a MindRecord does not hold its vocabulary; name its folder or vocab.txt.")
+    path = place(data.mindrecord)
+    train = MindRecordSamples(path, tokenizer)
+    return PretrainingData(tokenizer, None, train, None, StoredMasking(train), train.fingerprint)

@@ -1,0 +1,177 @@
+"""Checkpoints of a run: `checkpoints/step-000200/` is a model folder with the trainer's state beside it.
+
+Written under a temporary name, hashed, renamed. The newest is decided by reading trainer.json, never by names; a
+damaged one is named and the one before it used. (MindSpore's own `save_checkpoint` deletes the old file first and its
+loader does not raise on missing keys: neither is used.)
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from mindspore import Parameter, Tensor
+from safetensors.numpy import load_file, save_file
+
+from ms_plm.common.errors import DamagedFileError, UserError
+from ms_plm.common.files import read_json, replacing_folder, sha256_file, write_json
+from ms_plm.models.folder import assign_weights, read_weights, write_model_files
+from ms_plm.models.model import Model
+from ms_plm.tokenization import Tokenizer
+
+log = logging.getLogger(__name__)
+TRAINER, STATE = "trainer.json", "training_state.safetensors"
+
+
+def _digest(record: Mapping[str, Any]) -> str:
+    text = json.dumps({k: v for k, v in record.items() if k != "digest"}, sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint whose files are what they were when it was written.
+
+    Attributes:
+        folder: where it is.
+        record: content of trainer.json: `step`, `files` (SHA-256 of each), and what the trainer put there.
+    """
+
+    folder: Path
+    record: dict[str, Any]
+
+    @property
+    def step(self) -> int:
+        """Number of finished updates."""
+        return self.record["step"]
+
+    @classmethod
+    def open(cls, folder: Path) -> Checkpoint:
+        """Read and verify.
+
+        Raises:
+            DamagedFileError: naming the file that is cut, changed or missing.
+        """
+        path = folder / TRAINER
+        if not path.is_file():
+            raise DamagedFileError(f"{path}: missing; the checkpoint is not complete.")
+        record = read_json(path)
+        if not isinstance(record, dict) or record.get("digest") != _digest(record):
+            raise DamagedFileError(f"{path}: its content does not fit its digest; the file was changed or cut.")
+        for name, expected in record["files"].items():
+            file = folder / name
+            if not file.is_file():
+                raise DamagedFileError(f"{file}: missing.")
+            if sha256_file(file) != expected:
+                size = file.stat().st_size
+                raise DamagedFileError(f"{file}: not what was written ({size} bytes, another SHA-256).")
+        return cls(folder, record)
+
+    def restore(self, model: Model, state: Mapping[str, Parameter]) -> None:
+        """Put weights, moments and counters back.
+
+        Raises:
+            UserError: they do not fit this model or optimizer.
+        """
+        assign_weights(model, read_weights(self.folder))
+        values = load_file(self.folder / STATE)
+        if values.keys() != state.keys():
+            differing = sorted(values.keys() ^ state.keys())[:5]
+            raise UserError(
+                f"{self.folder / STATE}: holds another training state than this recipe needs (for example "
+                f"{', '.join(differing)}). Resume with the recipe that the run was started with."
+            )
+        for name, parameter in state.items():
+            parameter.set_data(Tensor(values[name].reshape(parameter.shape)))
+
+
+class CheckpointStore:
+    """The checkpoints of a run.
+
+    Args:
+        folder: `runs/<name>/checkpoints`.
+        keep: how many of the newest stay.
+    """
+
+    def __init__(self, folder: Path, keep: int) -> None:
+        self.folder, self.keep = folder, keep
+
+    def save(
+        self,
+        step: int,
+        model: Model,
+        tokenizer: Tokenizer,
+        state: Mapping[str, Parameter],
+        record: Mapping[str, Any],
+        best: int | None,
+    ) -> Path:
+        """Write a checkpoint, then remove those that are neither among the newest nor the best.
+
+        Raises:
+            UserError: the disk is full; earlier checkpoints are untouched.
+        """
+        folder = self.folder / f"step-{step:06d}"
+        with replacing_folder(folder) as temporary:
+            write_model_files(temporary, model, tokenizer)
+            arrays = {name: np.ascontiguousarray(p.asnumpy()) for name, p in state.items()}
+            save_file(arrays, temporary / STATE)
+            files = {file.name: sha256_file(file) for file in sorted(temporary.iterdir())}
+            content = {**record, "step": step, "files": files}
+            write_json(temporary / TRAINER, {**content, "digest": _digest(content)})
+        for old in self.list()[self.keep :]:
+            if old[0] not in (best, step):
+                shutil.rmtree(old[1])
+        return folder
+
+    def list(self) -> list[tuple[int, Path]]:
+        """(step, folder) of everything that has a readable trainer.json, the newest first; not verified."""
+        found = []
+        for path in self.folder.glob(f"*/{TRAINER}"):
+            if path.parent.name.startswith("."):
+                continue
+            try:
+                record = read_json(path)
+                found.append((int(record["step"]), path.parent))
+            except (DamagedFileError, KeyError, TypeError, ValueError):
+                found.append((-1, path.parent))
+        return sorted(found, reverse=True)
+
+    def newest(self) -> Checkpoint | None:
+        """The newest undamaged checkpoint; damaged ones are named in the log. None where there is none.
+
+        Raises:
+            UserError: there are checkpoints, but every one is damaged.
+        """
+        self._remove_leftovers()
+        damaged = []
+        complete = {folder for _, folder in self.list()}
+        for folder in self.folder.glob("step-*"):
+            if folder not in complete:
+                damaged.append(f"{folder / TRAINER}: missing; the checkpoint is not complete.")
+        good: list[Checkpoint] = []
+        for _, folder in self.list():
+            try:
+                good.append(Checkpoint.open(folder))
+                break
+            except DamagedFileError as error:
+                damaged.append(str(error))
+        for message in damaged:
+            log.warning("damaged checkpoint passed over: %s", message)
+        if damaged and not good:
+            raise UserError(
+                f"{self.folder}: every checkpoint is damaged: {' '.join(damaged)} Start anew with --overwrite."
+            )
+        return good[0] if good else None
+
+    def _remove_leftovers(self) -> None:
+        """What a killed process was still writing."""
+        for pattern in (".step-*.tmp", ".step-*.old"):
+            for folder in self.folder.glob(pattern):
+                shutil.rmtree(folder)

@@ -1,0 +1,22 @@
+"""Floating-point operations of a training step, for the share of a device's peak that is used."""
+
+from __future__ import annotations
+
+from ms_plm.config.model import ModelConfig
+
+
+def training_flops(config: ModelConfig, length: int, masked_share: float) -> float:
+    """FLOPs per token of forward and backward: 3 x 2 x multiply-adds of all matrix products.
+
+    Args:
+        config: the model.
+        length: S.
+        masked_share: share of positions that pass through the masked-LM head.
+    """
+    size, total = config.hidden_size, 0.0
+    for layer in range(config.num_hidden_layers):
+        width = config.heads(layer) * config.attention_head_size
+        products = 2 if config.position_embedding_type != "functional_relative" else 4
+        total += 4 * size * width + products * length * width + 2 * size * config.intermediate(layer)
+    total += masked_share * (size * size + size * config.vocab_size)
+    return 6.0 * total

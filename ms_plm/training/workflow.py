@@ -1,0 +1,287 @@
+"""Recipes of kind `pretrain`: data, model, step and loop put together; evaluation before and after; the result."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import ms_plm
+from ms_plm.common.errors import UserError
+from ms_plm.config.places import place
+from ms_plm.config.precision import PrecisionPolicy, policy_for
+from ms_plm.config.recipe import Recipe
+from ms_plm.data.loader import EvaluationBatches, UpdateLoader
+from ms_plm.data.sources import PretrainingData, open_data
+from ms_plm.kernels import Call, Kernels
+from ms_plm.models.folder import check_vocabulary, load, save
+from ms_plm.models.model import Model
+from ms_plm.tasks.pretraining import PretrainingLoss, head_for
+from ms_plm.tasks.runner import PretrainingEvaluator
+from ms_plm.training.checkpoint import CheckpointStore
+from ms_plm.training.hardware import Device, cores, open_device
+from ms_plm.training.log import RunLog
+from ms_plm.training.loop import Outcome, Progress, TrainingLoop
+from ms_plm.training.parallel import Parallel
+from ms_plm.training.schedule import build_schedule
+from ms_plm.training.step import StepOptions, TrainingStep, rng_maker
+from ms_plm.training.throughput import training_flops
+
+log = logging.getLogger(__name__)
+EVALUATION_SEED = 0
+"""Held-out masks are the same for every run, so that figures of different runs can be compared."""
+
+
+@dataclass(frozen=True)
+class PretrainingResult:
+    """What a run gave.
+
+    Attributes:
+        outcome: how the loop ended.
+        progress: counters and evaluations.
+        model_folder: the trained model, or None where the run was cut.
+        device: what it ran on.
+        parallel: the group (closed by the caller).
+    """
+
+    outcome: Outcome
+    progress: Progress
+    model_folder: Path | None
+    device: Device
+    main: bool
+
+
+def run(recipe: Recipe, folder: Path, resume: bool) -> PretrainingResult:
+    """Carry out a recipe of kind `pretrain` in an existing run folder.
+
+    Raises:
+        UserError: the recipe does not fit the data, the model, the device or a checkpoint.
+    """
+    device = open_device(recipe.impl)
+    policy = policy_for(recipe.impl.precision, device.name, device.chip)
+    parallel = Parallel(recipe.impl.parallel, device.name)
+    try:
+        data = _open_data(recipe, parallel)
+        model = _build_model(recipe, data, device, policy)
+        session = _Session(recipe, folder, data, model, device, policy, parallel)
+        outcome, progress = session.train(resume)
+        model_folder = None
+        if outcome.finished and parallel.main:
+            model_folder = folder / "model"
+            save(model_folder, model, data.tokenizer, session.provenance(progress))
+        parallel.barrier()
+        return PretrainingResult(outcome, progress, model_folder, device, parallel.main)
+    finally:
+        parallel.close()
+
+
+def _open_data(recipe: Recipe, parallel: Parallel) -> PretrainingData:
+    """The first process prepares what is missing, the others wait for it."""
+    parent = place(recipe.model.from_) if recipe.model.from_ else None
+
+    def opened() -> PretrainingData:
+        return open_data(recipe.data, recipe.evaluate, recipe.train.seed, cores(), parent)
+
+    if parallel.main:
+        data = opened()
+        parallel.barrier()
+        return data
+    parallel.barrier()
+    return opened()
+
+
+def _build_model(recipe: Recipe, data: PretrainingData, device: Device, policy: PrecisionPolicy) -> Model:
+    impl = recipe.impl
+    call = Call(device.name, policy.precision, training=True, exact_dropout=impl.exact_resume)
+    kernels = Kernels(call, impl.kernels)
+    if not impl.exact_resume and kernels.choose("dropout")[0].name == "stock":
+        log.info("dropout is the device's own (impl.exact_resume: false): a resumed run draws other masks")
+    head, tokenizer = head_for(recipe.data.nsp), data.tokenizer
+    if recipe.model.from_:
+        model, _ = load(place(recipe.model.from_), head, kernels=kernels, new_head=True, seed=recipe.train.seed)
+        check_vocabulary(model.config, tokenizer, f"data.tokenizer for {recipe.model.from_}")
+    else:
+        config = recipe.model.build(tokenizer.vocab_size, tokenizer.pad_id)
+        check_vocabulary(config, tokenizer, "model.vocab_size")
+        model = Model(config, head, kernels).initialise(recipe.train.seed)
+    if model.limit is not None and recipe.data.max_length > model.limit:
+        raise UserError(
+            f"data.max_length {recipe.data.max_length} is more than model.max_position_embeddings {model.limit}; "
+            "raise the latter, or use position_embedding_type: functional_relative, which has no limit."
+        )
+    return model
+
+
+class _Session:
+    """The parts of one run."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        folder: Path,
+        data: PretrainingData,
+        model: Model,
+        device: Device,
+        policy: PrecisionPolicy,
+        parallel: Parallel,
+    ) -> None:
+        self.recipe, self.folder, self.data, self.model = recipe, folder, data, model
+        self.device, self.policy, self.parallel = device, policy, parallel
+        train, impl = recipe.train, recipe.impl
+        self.total = train.steps or math.ceil(train.epochs * len(data.train) / train.batch)
+        self.micro_batch = impl.micro_batch or max(1, train.batch // parallel.ranks)
+        self.loader = UpdateLoader(
+            data.train,
+            data.masking,
+            train.seed,
+            train.batch,
+            self.micro_batch,
+            parallel.rank,
+            parallel.ranks,
+            min(impl.workers, cores()),
+            rng_maker(model),
+        )
+        self.rate = build_schedule(train.schedule, train.optimizer.learning_rate, self.total)
+        self.store = CheckpointStore(folder / "checkpoints", train.checkpoint.keep)
+
+    def train(self, resume: bool) -> tuple[Outcome, Progress]:
+        """Build the step, restore if asked, run the loop."""
+        recipe, step = self.recipe, self._build_step()
+        progress = self._restore(step) if resume else Progress()
+        self._announce(progress)
+        run_log = RunLog(self.folder, self.total, recipe.log.tensorboard, self.parallel.main, progress.step)
+
+        def save_checkpoint(now: Progress) -> None:
+            record = {**asdict(now), **self._facts()}
+            self.store.save(now.step, self.model, self.data.tokenizer, step.state(), record, now.best_step)
+
+        loop = TrainingLoop(
+            recipe,
+            step,
+            self.loader,
+            self.rate,
+            self.total,
+            self.parallel,
+            run_log,
+            save_checkpoint,
+            self._evaluation(),
+            self._utilisation(),
+        )
+        try:
+            return loop.run(progress), progress
+        finally:
+            run_log.close()
+
+    def _build_step(self) -> TrainingStep:
+        train, impl, ranks = self.recipe.train, self.recipe.impl, self.parallel.ranks
+        micro_batches = train.batch // (self.micro_batch * ranks)
+        scale = None
+        if self.policy.loss_scaling:
+            scale = impl.loss_scale or float(2**15 * micro_batches * ranks)
+        options = StepOptions(train.clip_norm, scale, impl.loss_scale_window, ranks)
+        named = {name: p for name, p in self.model.parameters_and_names() if p.requires_grad}
+        loss = PretrainingLoss(self.model, self.recipe.data.nsp)
+        return TrainingStep(loss, named, train, self.model.kernels, options, accumulate=micro_batches > 1)
+
+    def _restore(self, step: TrainingStep) -> Progress:
+        checkpoint = self.store.newest() if self.parallel.main or self.parallel.ranks == 1 else None
+        number = self.parallel.sum([float(checkpoint.step if checkpoint else 0)])[0]
+        if not self.parallel.main and number:
+            checkpoint = self.store.newest()
+        if checkpoint is None:
+            log.warning("%s: no checkpoint to resume from; starting at step 0", self.store.folder)
+            return Progress()
+        facts = self._facts()
+        for key in ("data_fingerprint", "seed"):
+            if checkpoint.record[key] != facts[key]:
+                raise UserError(
+                    f"{checkpoint.folder}: {key} is {checkpoint.record[key]}, this run's is {facts[key]}: the data or "
+                    "the seed has changed. Resume with what the run was started with, or start anew with --overwrite."
+                )
+        checkpoint.restore(self.model, step.state())
+        log.info("resumed from %s (step %d)", checkpoint.folder, checkpoint.step)
+        fields = Progress.__dataclass_fields__
+        return Progress(**{key: value for key, value in checkpoint.record.items() if key in fields})
+
+    def _facts(self) -> dict[str, Any]:
+        import mindspore
+
+        return {
+            "data_fingerprint": self.data.fingerprint,
+            "seed": self.recipe.train.seed,
+            "total": self.total,
+            "recipe": self.recipe.name,
+            "versions": {"ms_plm": ms_plm.__version__, "mindspore": mindspore.__version__, "numpy": np.__version__},
+        }
+
+    def provenance(self, progress: Progress) -> dict[str, Any]:
+        """What config.json says of where the weights come from."""
+        facts = {**self._facts(), "steps": progress.step, "tokens": progress.tokens}
+        if self.recipe.model.from_:
+            facts["parent"] = self.recipe.model.from_
+        return facts
+
+    def _evaluation(self) -> Callable[[], dict[str, float]] | None:
+        if self.data.held_out is None:
+            log.warning("no held-out documents (data.text.holdout, or `ms-plm prepare --holdout`): no evaluation")
+            return None
+        impl, parallel = self.recipe.impl, self.parallel
+        batches = EvaluationBatches(
+            self.data.held_out,
+            self.data.masking,
+            EVALUATION_SEED,
+            impl.eval_batch or self.micro_batch,
+            self.recipe.evaluate.samples,
+            parallel.rank,
+            parallel.ranks,
+        )
+        evaluator = PretrainingEvaluator(self.model, self.recipe.data.nsp, self.data.tokenizer)
+        return lambda: evaluator.evaluate(batches, total=parallel.sum).figures()
+
+    def _utilisation(self) -> Callable[[float], float] | None:
+        peak = self.device.peak_flops.get(self.policy.compute)
+        if not peak:
+            return None
+        share = self.data.masking.largest_count(self.recipe.data.max_length) / self.recipe.data.max_length
+        flops = training_flops(self.model.config, self.recipe.data.max_length, share)
+        return lambda tokens: tokens * flops / (peak * self.parallel.ranks)
+
+    def _announce(self, progress: Progress) -> None:
+        """What will run, before it does."""
+        if not self.parallel.main:
+            return
+        recipe, config = self.recipe, self.model.config
+        parameters = sum(int(np.prod(p.shape)) for p in self.model.get_parameters())
+        samples = len(self.data.train)
+        log.info(
+            "model: %s, %d layers x %d, %s positions, %.2f M parameters, %s",
+            config.model_type,
+            config.num_hidden_layers,
+            config.hidden_size,
+            config.position_embedding_type,
+            parameters / 1e6,
+            self.policy.precision,
+        )
+        log.info(
+            "data: %d samples of length %d, vocabulary of %d; held out: %s samples",
+            samples,
+            recipe.data.max_length,
+            self.data.tokenizer.vocab_size,
+            len(self.data.held_out) if self.data.held_out else "no",
+        )
+        log.info(
+            "training: step %d to %d, %d sequences an update (%d process%s x %d forward x %d), %.2f epochs",
+            progress.step,
+            self.total,
+            recipe.train.batch,
+            self.parallel.ranks,
+            "es" if self.parallel.ranks > 1 else "",
+            recipe.train.batch // (self.parallel.ranks * self.micro_batch),
+            self.micro_batch,
+            self.total * recipe.train.batch / samples,
+        )
