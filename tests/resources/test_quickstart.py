@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import ms_plm.resources
-from ms_plm.tokenization import Tokenizer
+from ms_plm.tokenization import Tokenizer, train_tokenizer
 
 QUICKSTART = Path(ms_plm.resources.__file__).parent / "quickstart"
 VOCABULARY = QUICKSTART / "vocab.txt"
@@ -74,3 +74,9 @@ def test_under_one_percent_of_the_tokens_are_unknown(language: str) -> None:
     ids = [token for pieces in tokenizer.pieces(documents(read(language))) for token in pieces.ids.tolist()]
     assert len(ids) > 1000
     assert ids.count(tokenizer.unk_id) < 0.01 * len(ids)
+
+
+def test_the_vocabulary_is_the_one_its_command_builds_from_the_texts() -> None:
+    lines = [line for language in LANGUAGES for line in read(language).splitlines()]
+    built = train_tokenizer(lines, vocab_size=1500, min_frequency=1)
+    assert built.vocabulary == Tokenizer.load(VOCABULARY).vocabulary
