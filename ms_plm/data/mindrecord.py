@@ -23,6 +23,7 @@ from ms_plm.common import rng
 from ms_plm.common.errors import DamagedFileError, UserError
 from ms_plm.common.files import read_json, replacing_folder, sha256_file, write_json
 from ms_plm.data.masking import MaskedBatch, Masking
+from ms_plm.data.mindrecord_columns import COLUMNS, check_rows, row_shapes
 from ms_plm.data.order import EpochOrder, keys_of
 from ms_plm.data.samples import SampleBatch, SampleSource
 from ms_plm.data.table import ColumnFile, building, map_array
@@ -32,16 +33,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-COLUMNS: dict[str, type] = {
-    "input_ids": np.int32,
-    "input_mask": np.int32,
-    "segment_ids": np.int32,
-    "masked_lm_positions": np.int32,
-    "masked_lm_ids": np.int32,
-    "masked_lm_weights": np.float32,
-    "next_sentence_labels": np.int32,
-}
-"""Names of the ecosystem (Google's `create_pretraining_data.py`) and the types we write; shapes `[S]`, `[P]`, `[1]`."""
 _BLOCK = 1024
 _NAME = re.compile(r".+\.(mr|mindrecord)\d*")
 _FORMAT = 1
@@ -93,7 +84,7 @@ def write_mindrecord(
                 _columns(source, masking, seed, *order(np.arange(first, min(first + _BLOCK, stop))))
                 for first in range(start, stop, _BLOCK)
             )
-            _write_file(path, blocks, _row_shapes(source.max_length, manifest["max_predictions"]))
+            _write_file(path, blocks, row_shapes(source.max_length, manifest["max_predictions"]))
             facts = {name: sha256_file(temporary / name) for name in (path.name, f"{path.name}.db")}
             manifest["files"][path.name] = {"rows": stop - start, "sha256": facts}
         write_json(temporary / "manifest.json", manifest)
@@ -128,7 +119,7 @@ def _write_file(path: Path, blocks: Iterator[dict[str, np.ndarray]], shapes: dic
         schema = {name: {"type": kinds[name], "shape": list(shape)} for name, shape in shapes.items()}
         writer.add_schema(schema, "BERT pretraining")
         for columns in blocks:
-            check_rows(columns, shapes, path, written)
+            check_rows(columns, shapes, Path(path.name), written)
             count = len(columns["input_ids"])
             writer.write_raw_data([{name: columns[name][row] for name in COLUMNS} for row in range(count)])
             written += count
@@ -138,63 +129,11 @@ def _write_file(path: Path, blocks: Iterator[dict[str, np.ndarray]], shapes: dic
         reader.close()
     except RuntimeError as error:
         raise UserError(
-            f"{path.parent.parent}: MindSpore could not write MindRecord ({str(error)[:300]}). Nothing was left behind. "
-            "Is there room on the disk? A file takes at least 50 MB."
+            f"{path.parent.parent}: MindSpore could not write MindRecord ({str(error)[:300]}). "
+            "Nothing was left behind. Is there room on the disk? A file takes at least 50 MB."
         ) from error
     if kept != written:
         raise DamagedFileError(f"{path}: {written} rows were written but the file holds {kept}.")
-
-
-def _row_shapes(length: int, predictions: int) -> dict[str, tuple[int, ...]]:
-    sizes = dict.fromkeys(COLUMNS, predictions)
-    sizes |= {"input_ids": length, "input_mask": length, "segment_ids": length, "next_sentence_labels": 1}
-    return {name: (size,) for name, size in sizes.items()}
-
-
-def check_rows(columns: dict[str, np.ndarray], shapes: dict[str, tuple[int, ...]], path: Path, first: int = 0) -> None:
-    """Refuse what MindRecord would drop or store wrongly without a word.
-
-    Args:
-        columns: arrays `[n, ...]` by name, all of `COLUMNS` and no other.
-        shapes: of one row, by name.
-        path: named in errors.
-        first: number of the first row, for errors.
-
-    Raises:
-        DamagedFileError: naming file, column and row.
-    """
-    if columns.keys() != shapes.keys():
-        raise DamagedFileError(f"{path}: columns {sorted(columns)}; expected {sorted(shapes)}.")
-    count = len(columns["input_ids"])
-    for name, shape in shapes.items():
-        value, kind = columns[name], np.dtype(COLUMNS[name])
-        if not isinstance(value, np.ndarray) or value.dtype != kind or value.shape != (count, *shape):
-            found = f"{value.dtype} {list(value.shape)}" if isinstance(value, np.ndarray) else type(value).__name__
-            raise DamagedFileError(
-                f"{path}, column {name}, rows {first} to {first + count - 1}: expected {kind} {[count, *shape]}, "
-                f"found {found}."
-            )
-    _check_values(columns, shapes["input_ids"][0], path, first)
-
-
-def _check_values(columns: dict[str, np.ndarray], length: int, path: Path, first: int) -> None:
-    positions, weights = columns["masked_lm_positions"], columns["masked_lm_weights"]
-    wrong = {
-        "input_ids": columns["input_ids"] < 0,
-        "input_mask": (columns["input_mask"] != 0) & (columns["input_mask"] != 1),
-        "segment_ids": columns["segment_ids"] < 0,
-        "masked_lm_positions": (positions < 0) | (positions >= length),
-        "masked_lm_ids": columns["masked_lm_ids"] < 0,
-        "masked_lm_weights": ~(np.isfinite(weights) & (weights >= 0)),
-        "next_sentence_labels": (columns["next_sentence_labels"] != 0) & (columns["next_sentence_labels"] != 1),
-    }
-    for name, places in wrong.items():
-        if places.any():
-            row, slot = np.argwhere(places)[0]
-            raise DamagedFileError(
-                f"{path}, row {first + row}, column {name}: {columns[name][row, slot]} at place {slot} makes no sense "
-                f"in samples of length {length}. The file is damaged or holds something else."
-            )
 
 
 class FixedMasking:
@@ -401,7 +340,7 @@ def _shapes(file: Path) -> dict[str, tuple[int, ...]]:
         )
     sizes = {name: np.asarray(row[name]).size for name in COLUMNS}
     length, predictions = sizes["input_ids"], sizes["masked_lm_positions"]
-    shapes = _row_shapes(length, predictions)
+    shapes = row_shapes(length, predictions)
     if {name: (size,) for name, size in sizes.items()} != shapes:
         raise DamagedFileError(
             f"{file}: lengths of the columns do not belong together: "

@@ -14,7 +14,8 @@ from ms_plm.config.recipe import MaskingSection
 from ms_plm.data import mindrecord
 from ms_plm.data.loader import EvaluationBatches, UpdateLoader, preview
 from ms_plm.data.masking import build_masking
-from ms_plm.data.mindrecord import COLUMNS, MindRecordSamples, check_rows, write_mindrecord
+from ms_plm.data.mindrecord import MindRecordSamples, write_mindrecord
+from ms_plm.data.mindrecord_columns import COLUMNS, check_rows, row_shapes
 from ms_plm.data.samples import CorpusSamples
 
 pytest.importorskip("mindspore.mindrecord")
@@ -247,7 +248,7 @@ def test_lost_rows_are_noticed(tmp_path: Path, source, masking, monkeypatch: pyt
     ],
 )
 def test_bad_rows_are_named_before_they_are_written(column: str, value: object, message: str) -> None:
-    shapes = mindrecord._row_shapes(8, 2)
+    shapes = row_shapes(8, 2)
     columns = {name: np.ones((3, *shape), COLUMNS[name]) for name, shape in shapes.items()}
     check_rows(columns, shapes, Path("x.mr"), 10)
     columns[column] = value
