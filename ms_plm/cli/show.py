@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from ms_plm.common.errors import UsageError
+from ms_plm.config.check import describe_keys
 from ms_plm.config.loading import Origin, ResolvedRecipe, resolve_recipe
 
 NAME = "show"
@@ -18,16 +20,24 @@ examples:
   ms-plm show quickstart
   ms-plm show nezha_tiny_pretrain_zh train.epochs=3
   ms-plm show quickstart --set         only what is set, without the defaults
+  ms-plm show --keys                   every key a recipe may hold, its default and what it means
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("recipe", metavar="RECIPE", help="name of a shipped recipe, a file, or a run folder")
+    parser.add_argument("recipe", nargs="?", metavar="RECIPE", help="name of a shipped recipe, a file, or a run folder")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="values to change, such as train.steps=100")
     parser.add_argument("--set", action="store_true", dest="only_set", help="leave out values that are defaults")
+    parser.add_argument("--keys", action="store_true", help="explain every key instead of showing a recipe")
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.keys:
+        for key, default, text in describe_keys():
+            print(f"{key:<40} {default:<14} {text}".rstrip())
+        return 0
+    if not args.recipe:
+        raise UsageError("name a recipe, or ask for --keys.")
     resolved = resolve_recipe(args.recipe, args.overrides)
     print(f"# {_short(str(resolved.path))}")
     lines = list(_lines(resolved, args.only_set))

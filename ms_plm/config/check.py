@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import json
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any, Literal, get_args, get_origin
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
@@ -66,6 +68,29 @@ def _paths(section: type[Section], method: type[Section], prefix: KeyPath = ()) 
         if inner:
             paths += _paths(inner, method, (*prefix, key))
     return paths
+
+
+def describe_keys(kind: str = "pretrain") -> list[tuple[str, str, str]]:
+    """Every key of a recipe of this kind: its path, its default (empty: none) and what it means."""
+    method = METHODS[kind]
+
+    def walk(section: type[Section], prefix: str) -> Iterator[tuple[str, str, str]]:
+        for (key, inner), info in zip(_keys(section, method).items(), section.model_fields.values(), strict=True):
+            if inner:
+                yield prefix + key, "", info.description or (inner.__doc__ or "").split("\n")[0]
+                yield from walk(inner, f"{prefix}{key}.")
+            else:
+                default = "" if info.is_required() else json.dumps(info.default, ensure_ascii=False)
+                yield prefix + key, default, info.description or _options(info.annotation)
+
+    return list(walk(Recipe, ""))
+
+
+def _options(annotation: Any) -> str:
+    """The values of a key that takes one of a few, such as `adamw, lamb`."""
+    if get_origin(annotation) is Literal:
+        return ", ".join(map(str, get_args(annotation)))
+    return next(filter(None, map(_options, get_args(annotation))), "")
 
 
 def _without_unknown(

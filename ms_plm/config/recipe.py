@@ -81,7 +81,7 @@ class TextSection(Section):
     field: str | None = Field(None, description="field of .json and .jsonl records that holds the text")
     columns: tuple[str, ...] = Field((), description="columns of .tsv files that hold text")
     one_per_line: bool = Field(False, description="each line of a .txt file is a document")
-    dedup: bool = False
+    dedup: bool = Field(False, description="leave out documents that occurred before")
     holdout: float = Field(0.0, ge=0, lt=1, description="share of documents kept out of training")
     skip_bad: bool = Field(False, description="skip broken records instead of stopping")
     segmenter: Literal["auto", "none", "rjieba"] = Field("auto", description="Chinese words, for whole_word masking")
@@ -95,9 +95,9 @@ class DataSection(Section):
     mindrecord: str | None = Field(None, description="MindRecord with static columns: masks are fixed in it")
     tokenizer: str | None = Field(None, description="folder or vocab.txt; default: that of model.from or the corpus")
     lower_case: bool | None = Field(None, description="default: what the tokenizer's folder says, else true")
-    max_length: int = Field(128, ge=8)
+    max_length: int = Field(128, ge=8, description="tokens of a sample, special tokens included")
     nsp: bool = Field(True, description="sentence pairs; false: packed full-length samples")
-    short_sample_probability: float = Field(0.1, ge=0, le=1)
+    short_sample_probability: float = Field(0.1, ge=0, le=1, description="share of samples cut short on purpose")
     masking: MaskingSection = MaskingSection()
     cache: str | None = Field(None, description="where prepared corpora and sample tables go; default: ~/.cache/ms_plm")
 
@@ -132,10 +132,10 @@ class ScheduleSection(Section):
     """Learning rate over the steps: linear warm-up, then decay to `final` times the peak."""
 
     name: Literal["linear", "polynomial", "constant"] = "linear"
-    warmup_steps: int | None = Field(None, ge=0)
-    warmup_ratio: float | None = Field(None, ge=0, lt=1)
+    warmup_steps: int | None = Field(None, ge=0, description="steps of rising rate; give this or warmup_ratio")
+    warmup_ratio: float | None = Field(None, ge=0, lt=1, description="the same as a share of all steps")
     power: float = Field(1.0, gt=0, description="polynomial only")
-    final: float = Field(0.0, ge=0, le=1)
+    final: float = Field(0.0, ge=0, le=1, description="last rate as a share of the peak")
 
     @model_validator(mode="after")
     def _one_warmup(self) -> ScheduleSection:
@@ -157,10 +157,10 @@ class CheckpointSection(Section):
 class TrainSection(Section):
     """How long and how a model is trained."""
 
-    steps: int | None = Field(None, gt=0)
-    epochs: float | None = Field(None, gt=0)
+    steps: int | None = Field(None, gt=0, description="updates; give this or epochs")
+    epochs: float | None = Field(None, gt=0, description="passes over the data; give this or steps")
     batch: int = Field(32, gt=0, description="sequences per update over all devices")
-    seed: int = 1
+    seed: int = Field(1, description="of initial weights, order, masks and dropout")
     clip_norm: float = Field(1.0, ge=0, description="largest global gradient norm; 0: no clipping")
     optimizer: OptimizerSection = OptimizerSection()
     schedule: ScheduleSection = ScheduleSection()
@@ -218,8 +218,8 @@ class ExportSection(Section):
 
     format: Literal["mindir"] = "mindir"
     head: Literal["encoder", "masked_lm"] = "masked_lm"
-    batch: int | Literal["dynamic"] = 1
-    length: int | Literal["dynamic"] = 128
+    batch: int | Literal["dynamic"] = Field(1, description="a number, or dynamic")
+    length: int | Literal["dynamic"] = Field(128, description="a number of tokens, or dynamic")
 
 
 class OutputSection(Section):

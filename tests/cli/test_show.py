@@ -54,3 +54,17 @@ def test_a_model_from_a_folder_is_shown_as_such(child, capsys):
     shown = lines(capsys)
     assert shown['from: "runs/x/model"'] == "command line"
     assert not any(text.startswith("hidden_size") for text in shown)
+
+
+def test_keys_explains_every_key_with_its_default(capsys):
+    assert main(["show", "--keys"]) == 0
+    rows = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
+    assert rows["train.optimizer.name"].split()[1:] == ['"adamw"', "adamw,", "lamb"]
+    assert rows["impl.micro_batch"].split()[1] == "null"
+    assert "sequences per update over all devices" in rows["train.batch"]
+    assert {"kind", "model.from", "data.text.files", "method.objective", "output.export.format"} <= set(rows)
+
+
+def test_neither_a_recipe_nor_keys_is_wrong_usage(capsys):
+    assert main(["show"]) == 2
+    assert "name a recipe" in capsys.readouterr().err
