@@ -3,32 +3,15 @@
 from __future__ import annotations
 
 import re
-import sys
-import unicodedata
 from dataclasses import dataclass
 
-_KEPT = "\t\n\r"
-
-
-def _ranges(codes: list[int]) -> str:
-    """A regular-expression character class for sorted code points."""
-    parts = []
-    first = last = codes[0]
-    for code in [*codes[1:], -1]:
-        if code == last + 1:
-            last = code
-            continue
-        parts.append(f"\\U{first:08x}-\\U{last:08x}")
-        first = last = code
-    return "".join(parts)
-
-
-_CONTROL = [
-    code
-    for code in range(sys.maxunicode + 1)
-    if code == 0xFFFD or (unicodedata.category(chr(code)) in ("Cc", "Cf") and chr(code) not in _KEPT)
-]
-_control = re.compile(f"[{_ranges(_CONTROL)}]")
+# Unicode 14's categories Cc and Cf without tab and line ends, and U+FFFD; written out, because Python versions differ
+_CONTROL = (
+    "\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\xad\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2\u180e\u200b-\u200f"
+    "\u202a-\u202e\u2060-\u2064\u2066-\u206f\ufeff\ufff9-\ufffb\ufffd\U000110bd\U000110cd\U00013430-\U00013438"
+    "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0001\U000e0020-\U000e007f"
+)
+_control = re.compile(f"[{_CONTROL}]")
 _surrogate = re.compile("[\ud800-\udfff]")
 _space = re.compile(r"\s+")
 
@@ -48,7 +31,7 @@ class Removed:
 
 def clean_line(line: str, removed: Removed) -> str:
     """One line without control characters and surrogates, its white space single spaces; counts go to `removed`."""
-    if line.isprintable():  # printable: none of those, and no white space but spaces
+    if line.isprintable() and "\ufffd" not in line:  # none of those, and no white space but spaces
         return " ".join(line.split()) if "  " in line else line.strip()
     line, count = _control.subn("", line)
     removed.control_characters += count

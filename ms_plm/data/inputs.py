@@ -53,6 +53,10 @@ class Span:
     start: int
     stop: int | None
 
+    def size(self, files: Sequence[InputFile]) -> int:
+        """Bytes on disk."""
+        return (files[self.file].bytes if self.stop is None else self.stop) - self.start
+
 
 def find_files(sources: Sequence[TextSection]) -> list[InputFile]:
     """The files of all sources, in the order given; those of a folder by name, hidden ones left out.

@@ -26,7 +26,7 @@ def run_units(work: Work, units: Sequence[int], processes: int, done: Callable[[
         work: see `Work`.
         units: numbers of units.
         processes: how many at the same time.
-        done: called with the input bytes of each finished unit.
+        done: called with the number of each finished unit.
 
     Raises:
         UserError: what a worker raised, or a worker was killed.
@@ -37,8 +37,10 @@ def run_units(work: Work, units: Sequence[int], processes: int, done: Callable[[
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(min(processes, len(units)), context, initializer=_begin, initargs=arguments)
     try:
-        for future in as_completed([pool.submit(_carry_out, unit) for unit in units]):
-            done(future.result())
+        futures = {pool.submit(_carry_out, unit): unit for unit in units}
+        for future in as_completed(futures):
+            future.result()
+            done(futures[future])
     except BrokenProcessPool as error:
         raise UserError(
             "a worker process was killed, perhaps for want of memory. Use fewer --processes; the same command "
@@ -65,6 +67,6 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _carry_out(unit: int) -> int:
+def _carry_out(unit: int) -> None:
     assert _work is not None
-    return carry_out(_work, unit)
+    carry_out(_work, unit)

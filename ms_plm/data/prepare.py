@@ -23,7 +23,7 @@ from typing import Any
 from tqdm import tqdm
 
 from ms_plm.common.errors import UserError
-from ms_plm.common.files import read_json, write_json
+from ms_plm.common.files import full_disk_named, read_json, write_json
 from ms_plm.config.recipe import TextSection
 from ms_plm.data.corpus import PART, UNFINISHED, Corpus
 from ms_plm.data.finish import finish_corpus
@@ -74,34 +74,47 @@ def prepare(
     processes = _affordable(processes, memory_mb)
     files = find_files(sources)
     units = plan_units(files, sources)
+    _outside(output, sources)
     segmenter = load_segmenter(sources[0].segmenter)
     plan = _plan(files, sources, len(units), tokenizer, segmenter.name)
     if not units:
         raise UserError(f"{_names(files)}: there is no text: every file is empty.")
-    with _claimed(output, plan, shard, overwrite) as state:
+    with full_disk_named(output), _claimed(output, plan, shard, overwrite) as state:
         if state is None:
             logger.info("%s: already prepared", output)
             return Corpus.open(output) if parts == 1 else output
-        tokenizer.save(output / "tokenizer")
-        work = Work(files, sources, units, tokenizer, segmenter, sources[0].dedup, output, state)
-        mine = range(part, len(units), parts)
-        todo = [unit for unit in mine if not facts_path(state, unit).is_file()]
-        with tqdm(
-            total=sum(file.bytes for file in files) // parts,
-            unit="B",
-            unit_scale=True,
-            desc="prepare",
-            disable=not sys.stderr.isatty(),
-        ) as bar:
-            if processes == 1 or len(todo) <= 1:
-                for unit in todo:
-                    bar.update(carry_out(work, unit))
-            else:
-                run_units(work, todo, processes, bar.update)
+        try:
+            tokenizer.save(output / "tokenizer")
+            work = Work(files, sources, units, tokenizer, segmenter, sources[0].dedup, output, state)
+            _carry_out_all(work, range(part, len(units), parts), processes)
+        except BaseException:
+            if not any(facts_path(state, unit).is_file() for unit in range(len(units))):
+                _clear(output)  # there is nothing to continue from
+            raise
         if parts > 1:
             write_json(output / PART, {"plan": _digest(plan), "shard": [part, parts], "units": len(units)})
             return output
         return finish_corpus(output, plan, _digest(plan), memory_mb << 19)
+
+
+def _carry_out_all(work: Work, units: Sequence[int], processes: int) -> None:
+    """Make the shards that are not there yet, with a progress bar on a terminal."""
+    sizes = {unit: sum(span.size(work.files) for span in work.units[unit]) for unit in units}
+    todo = [unit for unit in units if not facts_path(work.state, unit).is_file()]
+    with tqdm(
+        total=sum(sizes.values()),
+        initial=sum(sizes.values()) - sum(sizes[unit] for unit in todo),
+        unit="B",
+        unit_scale=True,
+        desc="prepare",
+        disable=not sys.stderr.isatty(),
+    ) as bar:
+        if min(processes, len(todo)) > 1:
+            run_units(work, todo, processes, lambda unit: bar.update(sizes[unit]))
+            return
+        for unit in todo:
+            carry_out(work, unit)
+            bar.update(sizes[unit])
 
 
 def join_parts(parts: Sequence[str | os.PathLike], output: str | os.PathLike, *, memory_mb: int = 2048) -> Corpus:
@@ -167,6 +180,14 @@ def _link(source: Path, target: Path) -> None:
         os.link(source, target)
     except OSError:  # another disk, or one without links
         shutil.copyfile(source, target)
+
+
+def _outside(output: Path, sources: Sequence[TextSection]) -> None:
+    """Refuse an output within an input folder: its files would be input the next time."""
+    for source in sources:
+        for given in source.files:
+            if Path(given).is_dir() and output.resolve().is_relative_to(Path(given).resolve()):
+                raise UserError(f"{output}: the output lies within the input folder {given}. Choose another place.")
 
 
 def _affordable(processes: int, memory_mb: int) -> int:
@@ -250,13 +271,15 @@ def _claimed(output: Path, plan: dict[str, Any], shard: tuple[int, int], overwri
                 known = None
             asked = {"digest": _digest(plan), "shard": list(shard)}
             if known and {name: known[name] for name in asked} != asked:
+                begun = "holds a corpus" if known["complete"] else "was begun"
                 raise UserError(
-                    f"{output}: holds a corpus of other files, options or vocabulary. Choose another folder, or "
-                    "replace it with --overwrite."
+                    f"{output}: {begun} with other files, options or vocabulary (a file that was mended counts as "
+                    "another). Choose another folder, or replace it with --overwrite."
                 )
             _remove_leftovers(output)
             if known and known["complete"]:
-                shutil.rmtree(state) if shard == (0, 1) and state.exists() else None
+                if (output / "manifest.json").is_file():
+                    shutil.rmtree(state, ignore_errors=True)  # killed between the manifest and this
                 yield None
                 return
             state.mkdir(exist_ok=True)

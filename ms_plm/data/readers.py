@@ -5,14 +5,15 @@ from __future__ import annotations
 import gzip
 import json
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
 from ms_plm.common.errors import UserError
 from ms_plm.config.recipe import TextSection
-from ms_plm.data.inputs import LARGEST_JSON, InputFile, Span, is_blank
+from ms_plm.data.cleaning import Removed, clean_line
+from ms_plm.data.inputs import LARGEST_JSON, InputFile, Span, find_files, is_blank
 
 LONGEST_RECORD = 64 << 20
 """Bytes of a line of .jsonl or .tsv; a longer one is a bad record."""
@@ -290,9 +291,16 @@ def _table(file: InputFile, span: Span, source: TextSection, problems: Problems)
             yield [cells[place] for place in places]
 
 
-def read_lines(source_files: list[InputFile], sources: list[TextSection], skip_bad: bool = False) -> Iterator[str]:
-    """All lines of all documents, for building a vocabulary."""
-    problems = Problems(skip_bad)
-    for number, file in enumerate(source_files):
-        for document in documents(file, Span(number, 0, None), sources[file.source], problems):
-            yield from document
+class TextLines:
+    """Cleaned lines of text files; can be iterated again and again, for building a vocabulary."""
+
+    def __init__(self, sources: Sequence[TextSection]):
+        self._sources = list(sources)
+        self._files = find_files(self._sources)
+
+    def __iter__(self) -> Iterator[str]:
+        removed = Removed()
+        for number, file in enumerate(self._files):
+            source = self._sources[file.source]
+            for document in documents(file, Span(number, 0, None), source, Problems(source.skip_bad)):
+                yield from (clean_line(line, removed) for line in document)

@@ -83,12 +83,8 @@ def hashes_path(state: Path, unit: int) -> Path:
     return state / f"{shard_name(unit)}.hashes.npy"
 
 
-def carry_out(work: Work, unit: int) -> int:
-    """Make the shard of a unit; what a cut-short attempt left is replaced.
-
-    Returns:
-        Input bytes of the unit.
-    """
+def carry_out(work: Work, unit: int) -> None:
+    """Make the shard of a unit; what a cut-short attempt left is replaced."""
     folder = work.output / shard_name(unit)
     source = work.sources[0]
     problems, removed = Problems(source.skip_bad), Removed()
@@ -123,11 +119,6 @@ def carry_out(work: Work, unit: int) -> int:
         "bad_examples": problems.examples,
     }
     write_json(facts_path(work.state, unit), facts)
-    return sum(_span_bytes(work.files[span.file], span) for span in work.units[unit])
-
-
-def _span_bytes(file: InputFile, span: Span) -> int:
-    return (file.bytes if span.stop is None else span.stop) - span.start
 
 
 class _Block:

@@ -93,6 +93,7 @@ def _alphabet(
     for block in _blocks(texts):
         codes = code_points(library.normalizer.normalize_str(block))
         counts += np.bincount(codes, minlength=counts.size)
+    counts[[ord(" "), ord("\n")]] = 0  # the normalizer makes all white space spaces
     if not counts.any():
         raise UserError("There is no text to build a vocabulary from: every input is empty.")
     seen = np.flatnonzero(counts)
