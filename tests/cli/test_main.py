@@ -28,12 +28,13 @@ def workflow(monkeypatch):
     """A stand-in for the workflow that notes how it is called and may be told to fail."""
     module = types.ModuleType("ms_plm.workflow")
     module.calls, module.error = [], None
+    module.result = types.SimpleNamespace(summary="made: runs/r/model", exit_code=0)
 
     def run(recipe, **options):
         module.calls.append((recipe, options))
         if module.error:
             raise module.error
-        return types.SimpleNamespace(summary="made: runs/r/model")
+        return module.result
 
     module.run = run
     monkeypatch.setitem(sys.modules, "ms_plm.workflow", module)
@@ -100,6 +101,12 @@ def test_run_hands_the_checked_recipe_to_the_workflow_and_prints_its_summary(rec
     assert (called.train.steps, called.train.batch, others) == (7, 4, [])
     assert options == {"resume": True, "overwrite": False}
     assert capsys.readouterr().out == "made: runs/r/model\n"
+
+
+def test_a_run_that_was_cut_ends_with_its_exit_code(recipe, workflow, capsys):
+    workflow.result = types.SimpleNamespace(summary="Stopped at step 3.", exit_code=1)
+    assert main(["run", recipe]) == 1
+    assert capsys.readouterr().out == "Stopped at step 3.\n"
 
 
 def test_a_wrong_recipe_never_reaches_the_workflow(recipe, workflow, capsys):

@@ -11,6 +11,12 @@ from ms_plm.training import hardware
 from ms_plm.training.hardware import chip_of, open_device, peak_flops
 
 
+@pytest.fixture(autouse=True)
+def captured(monkeypatch):
+    """A run turns off propagation of the package's log, which is how caplog sees it."""
+    monkeypatch.setattr(logging.getLogger("ms_plm"), "propagate", True)
+
+
 @pytest.fixture
 def bare(monkeypatch):
     """A machine without accelerators: nothing in /dev, no libraries, no toolkits."""
