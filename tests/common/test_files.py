@@ -18,6 +18,11 @@ def _full_disk(*_args: object, **_kwargs: object) -> None:
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
+def _write_half(path: Path) -> None:
+    path.write_text("half")
+    raise ZeroDivisionError
+
+
 def _names(folder: Path) -> list[str]:
     return sorted(entry.name for entry in folder.iterdir())
 
@@ -36,8 +41,7 @@ def test_a_failure_while_writing_keeps_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "value.txt"
     path.write_text("old")
     with pytest.raises(ZeroDivisionError), files.replacing_file(path) as temporary:
-        temporary.write_text("half")
-        raise ZeroDivisionError
+        _write_half(temporary)
     assert path.read_text() == "old"
     assert _names(tmp_path) == ["value.txt"]
 
@@ -84,8 +88,7 @@ def test_a_failure_keeps_the_old_folder(tmp_path: Path) -> None:
     folder.mkdir()
     (folder / "a").write_text("old")
     with pytest.raises(ZeroDivisionError), files.replacing_folder(folder) as temporary:
-        (temporary / "a").write_text("half")
-        raise ZeroDivisionError
+        _write_half(temporary / "a")
     assert (folder / "a").read_text() == "old"
     assert _names(tmp_path) == ["model"]
 
