@@ -25,7 +25,15 @@ EXTRAS = {
     "runtime": ["onnxruntime>=1.17"],  # running exported ONNX files
     "viz": ["tensorboardX>=2.6", "matplotlib>=3.7"],  # TensorBoard events, pictures
     "probing": ["conllu>=4.5"],  # treebanks
-    "test": ["pytest>=7.4", "hypothesis>=6.80", "networkx>=3.1", "ruff>=0.5", "psutil>=5.9", "setuptools>=68", "wheel"],
+    "test": [
+        "pytest>=7.4",
+        "hypothesis>=6.80",
+        "networkx>=3.1",
+        "ruff>=0.17,<0.18",
+        "psutil>=5.9",
+        "setuptools>=68",
+        "wheel",
+    ],
     "gpu": [  # CUDA 11 libraries that MindSpore's GPU plugin loads; the driver comes with the machine
         "nvidia-cublas-cu11==11.11.3.6",
         "nvidia-cuda-nvrtc-cu11==11.8.89",
@@ -46,7 +54,12 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.10,<3.13",
-    packages=[*find_packages(include=["ms_plm", "ms_plm.*"]), "ms_plm_recipes", "ms_plm_ascend"],
+    packages=[
+        *find_packages(include=["ms_plm", "ms_plm.*"]),
+        "ms_plm_recipes",
+        "ms_plm_ascend",
+        *(f"ms_plm_ascend.{name}" for name in find_packages("ascend")),
+    ],
     package_dir={"ms_plm_recipes": "recipes", "ms_plm_ascend": "ascend"},
     package_data={
         "ms_plm": ["resources/*", "resources/*/*"],

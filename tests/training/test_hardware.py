@@ -1,6 +1,8 @@
 """Opening devices: what is missing is told from files, before MindSpore is asked."""
 
 import logging
+import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -106,3 +108,13 @@ def test_peaks_are_given_where_known_and_910a_has_no_bfloat16():
     assert peak_flops("910A") == {"float16": 262e12}
     assert peak_flops("910B3") == {"float16": 295e12, "bfloat16": 295e12}
     assert peak_flops("310P") == peak_flops(None) == {}
+
+
+def test_waiting_threads_sleep_unless_the_user_says_otherwise(monkeypatch):
+    monkeypatch.delitem(sys.modules, "mindspore", raising=False)
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    hardware.settle_threads()
+    assert os.environ["OMP_WAIT_POLICY"] == "PASSIVE"
+    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
+    hardware.settle_threads()
+    assert os.environ["OMP_WAIT_POLICY"] == "ACTIVE"
