@@ -54,15 +54,30 @@ class PretrainingLoss(nn.Cell):
 
 
 class PretrainingFigures(nn.Cell):
-    """What evaluation needs of one batch: masked-LM loss of every slot fp32 `[M]`, predicted ids int32 `[M]`,
-    next-sentence logits fp32 `[B, 2]` (or None)."""
+    """What evaluation needs of one batch.
+
+    Args:
+        model: with the head `head_for(nsp)`, or `pretraining` where `nsp` is false.
+        nsp: whether next-sentence logits are wanted.
+    """
 
     def __init__(self, model: Model, nsp: bool) -> None:
         super().__init__(auto_prefix=False)
         self.model, self.nsp = model, nsp
+        self.softmax, self.largest = ops.Softmax(-1), ops.ReduceMax()
 
     def construct(self, input_ids, token_type_ids, attention_mask, positions, labels):
-        out = self.model(input_ids, token_type_ids, attention_mask, None, positions)
-        logits = out.prediction_logits
-        losses = -ops.gather_elements(ops.log_softmax(logits, -1), 1, labels.reshape((-1, 1))).reshape((-1,))
-        return losses, ops.argmax(logits, -1).astype(ms.int32), out.seq_relationship_logits
+        """Masked-LM loss of every slot fp32 `[M]`, predicted ids int32 `[M]`, then with `nsp` logits fp32 `[B, 2]`.
+
+        logsumexp as in `kernels/loss.py`: the stock CPU log-softmax is wrong by 4e-6.
+        """
+        model = self.model
+        hidden = model.encoder(input_ids, token_type_ids, attention_mask)[0]
+        rows = ops.gather(hidden.reshape((-1, hidden.shape[-1])), positions, 0)
+        logits = model.masked_lm(rows, model.encoder.embeddings.word_embeddings.weight).astype(ms.float32)
+        total = self.largest(logits, -1) - ops.log(self.largest(self.softmax(logits), -1))
+        losses = total - ops.gather_elements(logits, 1, labels.reshape((-1, 1))).reshape((-1,))
+        predictions = ops.argmax(logits, -1).astype(ms.int32)
+        if not self.nsp:
+            return losses, predictions
+        return losses, predictions, model.next_sentence(model.pooler(hidden)).astype(ms.float32)

@@ -1,0 +1,1 @@
+"""Arithmetic on arrays and scores: metrics, and baselines that need no network."""

@@ -1,0 +1,139 @@
+"""The loop that runs a task over a data set: held-out figures of masked-LM pretraining."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from mindspore import Tensor
+from tqdm import tqdm
+
+from ms_plm.data.loader import EvaluationBatch
+from ms_plm.evaluation.metrics import PretrainingSums, content_tokens, masked_sums, next_sentence_sums, perplexity
+from ms_plm.models.model import Model
+from ms_plm.tasks.pretraining import PretrainingFigures
+from ms_plm.tokenization import Tokenizer
+
+
+class Predictor(Protocol):
+    """A baseline (`ms_plm.evaluation.baselines`)."""
+
+    def predict(self, input_ids: np.ndarray, positions: np.ndarray) -> np.ndarray:
+        """Ids int32 `[M]` for flat positions `[M]` in the masked input_ids `[n, S]`."""
+
+
+@dataclass(frozen=True)
+class EvaluationResult:
+    """Figures of a model on held-out samples, and of others on the same positions.
+
+    Attributes:
+        sums: the model's.
+        nsp: whether next-sentence prediction was evaluated.
+        others: sums of every other predictor, by its name; they have no losses.
+    """
+
+    sums: PretrainingSums
+    nsp: bool
+    others: Mapping[str, PretrainingSums] = field(default_factory=dict)
+
+    def figures(self) -> dict[str, float]:
+        """Losses in nats, accuracies as shares.
+
+        `loss` adds all terms; `accuracy_words` leaves out labels that are punctuation or [UNK]. A figure over nothing
+        (no such label, no predicted position) is nan.
+        """
+        sums = self.sums
+        masked_lm = _ratio(sums.loss, sums.weight)
+        figures = {"loss": masked_lm, "masked_lm_loss": masked_lm, "perplexity": perplexity(masked_lm)}
+        figures |= accuracies(sums)
+        if self.nsp:
+            figures["next_sentence_loss"] = _ratio(sums.next_loss, sums.sequences)
+            figures["next_sentence_accuracy"] = _ratio(sums.next_correct, sums.sequences)
+            figures["loss"] += figures["next_sentence_loss"]
+        return figures
+
+    def as_dict(self) -> dict[str, Any]:
+        """Figures and counts for JSON; nan and inf become None."""
+        counts = {"positions": int(self.sums.positions), "sequences": int(self.sums.sequences)}
+        others = {name: _finite(accuracies(sums)) for name, sums in self.others.items()}
+        return {**counts, "model": _finite(self.figures()), "baselines": others}
+
+
+def accuracies(sums: PretrainingSums) -> dict[str, float]:
+    """`accuracy` over all predicted positions, `accuracy_words` without punctuation and [UNK]."""
+    return {
+        "accuracy": _ratio(sums.correct, sums.weight),
+        "accuracy_words": _ratio(sums.content_correct, sums.content_weight),
+    }
+
+
+def _ratio(value: float, weight: float) -> float:
+    return value / weight if weight else math.nan
+
+
+def _finite(figures: dict[str, float]) -> dict[str, float | None]:
+    return {name: value if math.isfinite(value) else None for name, value in figures.items()}
+
+
+class PretrainingEvaluator:
+    """Evaluates one model again and again; the graph is compiled once for a shape.
+
+    Args:
+        model: with a masked-LM head and, with `nsp`, a next-sentence head; its training flag does not matter.
+        nsp: whether the batches have next-sentence labels that count.
+        tokenizer: says which labels are punctuation or [UNK].
+    """
+
+    def __init__(self, model: Model, nsp: bool, tokenizer: Tokenizer) -> None:
+        self.nsp = nsp
+        self.content = content_tokens(tokenizer.vocabulary, tokenizer.special_ids)
+        self._cell = PretrainingFigures(model, nsp)
+
+    def evaluate(
+        self,
+        batches: Iterable[EvaluationBatch],
+        total: Callable[[list[float]], list[float]] | None = None,
+        others: Mapping[str, Predictor] | None = None,
+        progress: bool = True,
+    ) -> EvaluationResult:
+        """Go through the batches once.
+
+        Args:
+            batches: held-out samples, masked.
+            total: adds lists of numbers over all processes; None with one process.
+            others: further predictors that answer for the same positions.
+            progress: a bar on stderr, if that is a terminal.
+        """
+        others = others or {}
+        sums = {name: PretrainingSums() for name in ("", *others)}
+        for batch in tqdm(batches, "evaluating", leave=False, disable=not (progress and sys.stderr.isatty())):
+            sums[""] += self._model_sums(batch)
+            for name, predictor in others.items():
+                sums[name] += self._predictor_sums(batch, predictor)
+        if total is not None:
+            sums = {
+                name: PretrainingSums.from_array(np.array(total(s.as_array().tolist()))) for name, s in sums.items()
+            }
+        return EvaluationResult(sums.pop(""), self.nsp, sums)
+
+    def _model_sums(self, batch: EvaluationBatch) -> PretrainingSums:
+        arrays = batch.arrays
+        names = ("input_ids", "token_type_ids", "attention_mask", "masked_positions", "masked_labels")
+        out = self._cell(*(Tensor.from_numpy(np.ascontiguousarray(arrays[name])) for name in names))
+        losses, predictions = out[0].asnumpy(), out[1].asnumpy()
+        labels, weights = arrays["masked_labels"], arrays["masked_weights"]
+        sums = masked_sums(predictions, labels, weights, self.content, losses)
+        sums += PretrainingSums(sequences=float(batch.rows))
+        if self.nsp:
+            sums += next_sentence_sums(out[2].asnumpy(), arrays["next_sentence_labels"], batch.sequence_weights)
+        return sums
+
+    def _predictor_sums(self, batch: EvaluationBatch, predictor: Predictor) -> PretrainingSums:
+        arrays = batch.arrays
+        used = arrays["masked_weights"] > 0
+        predictions = predictor.predict(arrays["input_ids"], arrays["masked_positions"][used])
+        return masked_sums(predictions, arrays["masked_labels"][used], arrays["masked_weights"][used], self.content)
