@@ -6,10 +6,11 @@ update is arithmetic, and no number of threads, ranks or micro-batches changes a
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,8 @@ from ms_plm.data.order import EpochOrder, keys_of
 from ms_plm.data.samples import SampleBatch, SampleSource
 
 Arrays = dict[str, Any]  # NumPy arrays until `finish` makes of them what the device wants
+Made = tuple[SampleBatch, MaskedBatch, np.ndarray]  # samples, their masks and their dropout keys
+_ENOUGH = 256  # samples for which the fixed cost of a vectorised pass no longer counts
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,12 @@ class EvaluationBatch:
     sequence_weights: np.ndarray
     rows: int
     weights: dict[str, float]
+
+
+def _rows(columns: SampleBatch | MaskedBatch, rows: slice) -> Any:
+    """Some rows of all arrays of a batch."""
+    values = {field.name: getattr(columns, field.name) for field in fields(columns)}
+    return replace(columns, **{key: value[rows] for key, value in values.items() if isinstance(value, np.ndarray)})
 
 
 def _sections(batch: SampleBatch, masked: MaskedBatch, size: int, **more: np.ndarray) -> Iterator[Arrays]:
@@ -128,6 +137,9 @@ class UpdateLoader:
         self.rank, self.ranks, self.workers, self.finish = rank, ranks, workers, finish
         self._order = EpochOrder(len(source), seed)
         self._share = batch // ranks
+        self._together = max(1, _ENOUGH // self._share)
+        self._blocks: dict[int, Made] = {}
+        self._lock = threading.Lock()
 
     @property
     def updates_per_epoch(self) -> float:
@@ -141,15 +153,32 @@ class UpdateLoader:
 
     def load(self, update: int) -> Update:
         """Make one update in the calling thread."""
-        epochs, indices = self._order(self.positions(update))
-        batch = self.source.batch(epochs, indices)
-        masked = self.masking(batch, keys_of(self.seed, epochs, indices, rng.MASKING))
-        dropout = keys_of(self.seed, epochs, indices, rng.DROPOUT)
-        micro_batches = list(_sections(batch, masked, self.micro_batch, dropout_keys=dropout))
+        if self._together == 1:
+            made, rows = self._make(range(update, update + 1)), slice(None)
+        else:
+            first = (update % self._together) * self._share
+            made, rows = self._neighbours(update // self._together), slice(first, first + self._share)
+        batch, masked, dropout = made
+        batch, masked = _rows(batch, rows), _rows(masked, rows)
+        micro_batches = list(_sections(batch, masked, self.micro_batch, dropout_keys=dropout[rows]))
         if self.finish:
             micro_batches = [self.finish(arrays) for arrays in micro_batches]
         tokens = int(batch.attention_mask.sum())
-        return Update(update, _weights(batch, masked, len(indices)), tokens, micro_batches)
+        return Update(update, _weights(batch, masked, self._share), tokens, micro_batches)
+
+    def _make(self, updates: range) -> Made:
+        epochs, indices = self._order(np.concatenate([self.positions(update) for update in updates]))
+        batch = self.source.batch(epochs, indices)
+        masked = self.masking(batch, keys_of(self.seed, epochs, indices, rng.MASKING))
+        return batch, masked, keys_of(self.seed, epochs, indices, rng.DROPOUT)
+
+    def _neighbours(self, block: int) -> Made:
+        """Samples of a block of small updates, made together: a vectorised pass costs a millisecond however small."""
+        with self._lock:
+            if block not in self._blocks:
+                updates = range(block * self._together, (block + 1) * self._together)
+                self._blocks = {block: self._make(updates)} | dict(list(self._blocks.items())[: self.workers])
+            return self._blocks[block]
 
     def updates(self, start: int = 0, stop: int | None = None) -> Iterator[Update]:
         """Updates `start`, `start + 1` ... in order, up to but not including `stop`.

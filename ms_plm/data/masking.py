@@ -180,7 +180,7 @@ class _Ragged:
     """The True places of a bool `[n, S]` matrix, row by row, and their dense form `[n, most places in a row]`."""
 
     def __init__(self, places: np.ndarray) -> None:
-        self.rows, columns = np.nonzero(places)
+        self.rows, columns = np.divmod(np.flatnonzero(places), places.shape[1])  # much faster than np.nonzero
         self.columns = columns.astype(np.int32)
         counts = np.bincount(self.rows, minlength=len(places))
         self.ordinals = np.arange(len(self.rows)) - np.repeat(np.cumsum(counts) - counts, counts)

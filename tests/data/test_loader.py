@@ -15,6 +15,7 @@ from fake_corpus import FakeCorpus, random_corpus, rows_of, shard_of
 from ms_plm.common import rng
 from ms_plm.common.errors import UserError
 from ms_plm.config.recipe import MaskingSection
+from ms_plm.data import loader
 from ms_plm.data.loader import EvaluationBatches, Update, UpdateLoader, preview
 from ms_plm.data.masking import build_masking
 from ms_plm.data.samples import CorpusSamples
@@ -82,6 +83,15 @@ def test_threads_and_micro_batches_change_nothing(source: CorpusSamples, workers
     assert [update.index for update in other] == list(range(20))
     assert [update.weights for update in other] == [update.weights for update in plain]
     assert same(rows_of(other), rows_of(plain))
+
+
+def test_updates_made_together_are_those_made_one_by_one(
+    source: CorpusSamples, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    together = load(source, start=5, workers=2)
+    monkeypatch.setattr(loader, "_ENOUGH", 1)
+    assert same(rows_of(together), rows_of(load(source, start=5)))
+    assert [update.tokens for update in together] == [update.tokens for update in load(source, start=5)]
 
 
 def test_two_ranks_share_what_one_does_alone(source: CorpusSamples) -> None:
@@ -159,7 +169,7 @@ class Broken:
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_failure_surfaces_with_its_type_when_its_update_is_due(source: CorpusSamples, workers: int) -> None:
     masking = build_masking(MaskingSection(), source.tokenizer)
-    updates = UpdateLoader(Broken(source, 2), masking, 7, 8, 8, workers=workers).updates()
+    updates = UpdateLoader(Broken(source, 2), masking, 7, 256, 8, workers=workers).updates()
     assert [next(updates).index, next(updates).index] == [0, 1]
     with pytest.raises(Broken.Failure, match="the disk went away"):
         next(updates)

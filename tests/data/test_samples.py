@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import numpy as np
 import pytest
-from fake_corpus import FakeCorpus, FakeTokenizer, random_corpus, shard_of
+from fake_corpus import SPECIAL, FakeCorpus, FakeTokenizer, random_corpus, shard_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ms_plm.common.errors import UserError
+from ms_plm.config.recipe import TextSection
 from ms_plm.data import table
+from ms_plm.data.prepare import prepare
 from ms_plm.data.samples import CorpusSamples, SampleBatch
+from ms_plm.tokenization import Tokenizer
 
 T = FakeTokenizer(1000)
 
@@ -312,3 +316,39 @@ def test_a_cache_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(UserError, match=r"cannot be written.*data\.cache"):
         CorpusSamples(random_corpus(), "train", 32, cache=tmp_path / "file")
+
+
+@pytest.mark.parametrize("nsp", [True, False])
+def test_a_full_disk_leaves_no_half_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nsp: bool) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(table.ColumnFile, "append", full)
+        with pytest.raises(UserError, match="the disk is full"):
+            CorpusSamples(random_corpus(), "train", 32, nsp, cache=tmp_path)
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and path.suffix != ".lock"]
+    assert len(CorpusSamples(random_corpus(), "train", 32, nsp, cache=tmp_path)) > 0
+
+
+def test_a_corpus_made_by_prepare_is_read(tmp_path: Path) -> None:
+    """The real thing instead of the stand-in: text in, the same tokens out."""
+    (tmp_path / "vocab.txt").write_text("\n".join([*SPECIAL, *"abcdefghij", *(f"##{c}" for c in "abcdefghij"), "."]))
+    random = np.random.default_rng(0)
+    lines = [" ".join(random.choice(["abc", "de", "f", "ghij", "a"], 3 + i % 4)) + "." for i in range(160)]
+    text = "\n\n".join("\n".join(lines[i : i + 4]) for i in range(0, 160, 4))
+    (tmp_path / "text.txt").write_text(text)
+    tokenizer = Tokenizer.load(tmp_path / "vocab.txt")
+    section = TextSection(files=(str(tmp_path / "text.txt"),), segmenter="none", holdout=0.2)
+    corpus = prepare(section, tokenizer, tmp_path / "corpus")
+    assert corpus.counts("train").tokens + corpus.counts("held_out").tokens == len(tokenizer.pieces([text])[0].ids)
+    for split in ("train", "held_out"):
+        packed = everything(CorpusSamples(corpus, split, 16, nsp=False, cache=tmp_path / "cache"))
+        assert packed.maskable.sum() == corpus.counts(split).tokens
+        continuation = tokenizer.continuation[packed.input_ids]
+        inner = packed.maskable.copy()
+        inner[:, 1:] &= packed.maskable[:, :-1]
+        inner[:, 0] = False
+        assert np.array_equal(packed.word_starts[inner], ~continuation[inner])
+        pairs = everything(CorpusSamples(corpus, split, 32, cache=tmp_path / "cache"))
+        assert set(pairs.next_sentence_labels.tolist()) == {0, 1}
