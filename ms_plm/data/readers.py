@@ -20,7 +20,8 @@ LONGEST_RECORD = 64 << 20
 LONGEST_DOCUMENT = 1 << 20
 """Characters; a longer document is stored as several."""
 _PIECE = 1 << 20
-_BREAKS = "。！？；!?，,. "
+_BREAKS = ("。！？；!?", "，, ")
+"""Where a very long line is cut: at a sentence's end, else at a pause."""
 
 
 @dataclass
@@ -139,11 +140,20 @@ def _text_lines(file: InputFile, span: Span) -> Iterator[tuple[str, bool]]:
         text = rest + _decode(file, line.data, line.offset).replace("\r", "\n").rstrip("\n")
         rest = ""
         if not line.ends:
-            cut = max(text.rfind(mark, max(len(text) - 2000, 0)) for mark in _BREAKS) + 1 or len(text)
+            cut = _last_break(text)
             text, rest = text[:cut], text[cut:]
         yield text, line.begins and line.ends and is_blank(line.data)
     if rest:
         yield rest, False
+
+
+def _last_break(text: str) -> int:
+    """Where to cut a piece of a line: behind the last sentence end, else pause, of its last 2,000 characters."""
+    for marks in _BREAKS:
+        place = max(text.rfind(mark, max(len(text) - 2000, 0)) for mark in marks)
+        if place >= 0:
+            return place + 1
+    return len(text)
 
 
 def _paragraphs(file: InputFile, span: Span, source: TextSection, problems: Problems) -> Iterator[list[str]]:
