@@ -81,6 +81,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     verb = next((item for item in argv if not item.startswith("-")), None)
     args = _parse(build_parser(verb if verb in VERBS else None), argv)
     _log_to_stderr()
+    _settle_mindspore(args.debug)
     try:
         return args.run_verb(args)
     except UserError as error:
@@ -129,6 +130,13 @@ def _log_to_stderr() -> None:
         handler.setFormatter(logging.Formatter("%(message)s"))
         logger.addHandler(handler)
         logger.setLevel(logging.INFO)
+
+
+def _settle_mindspore(debug: bool) -> None:
+    """What MindSpore and OpenMP read when they are loaded; a value of the user's own stays."""
+    if not debug:
+        os.environ.setdefault("GLOG_v", "3")  # errors only: its compiler warns by the page about what is in order
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # see ms_plm.training.hardware.settle_threads
 
 
 if __name__ == "__main__":

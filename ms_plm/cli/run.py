@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 
 from ms_plm.config.loading import load_recipe
-from ms_plm.training.hardware import settle_threads
 
 NAME = "run"
 HELP = "carry out a recipe: prepare the data, train, evaluate, and make what its `output` asks for"
@@ -30,7 +29,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     recipe = load_recipe(args.recipe, args.overrides)
-    settle_threads()
     from ms_plm import workflow  # imports MindSpore: only once the recipe is known to be right
 
     result = workflow.run(recipe, resume=args.resume, overwrite=args.overwrite)

@@ -1,5 +1,6 @@
 """The command line as a whole: exit codes, help without MindSpore, errors as paragraphs, `run`."""
 
+import os
 import subprocess
 import sys
 import types
@@ -143,6 +144,15 @@ def test_an_unexpected_error_is_one_paragraph_and_its_traceback_is_kept(
     (kept,) = tmp_path.glob("ms-plm-*.log")
     assert str(kept) in text
     assert "Traceback (most recent call last)" in kept.read_text(encoding="utf-8")
+
+
+def test_mindspore_is_quiet_unless_debugging(recipe, workflow, monkeypatch):
+    monkeypatch.setattr(os, "environ", {})
+    assert main(["run", recipe]) == 0
+    assert os.environ == {"GLOG_v": "3", "OMP_WAIT_POLICY": "PASSIVE"}
+    monkeypatch.setattr(os, "environ", {"OMP_WAIT_POLICY": "ACTIVE"})
+    assert main(["run", recipe, "--debug"]) == 0
+    assert os.environ == {"OMP_WAIT_POLICY": "ACTIVE"}
 
 
 def test_an_interrupt_ends_with_1(recipe, workflow, capsys):
