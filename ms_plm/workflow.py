@@ -16,7 +16,7 @@ from ms_plm.common.files import replacing_file
 from ms_plm.config.loading import load_recipe, save_resolved
 from ms_plm.config.recipe import Recipe
 from ms_plm.training.log import start_logging
-from ms_plm.training.parallel import launched_rank
+from ms_plm.training.parallel import launched_rank, serve_as_scheduler
 
 log = logging.getLogger(__name__)
 KINDS = {"pretrain": "ms_plm.training.workflow"}
@@ -68,6 +68,8 @@ def run(
     if not isinstance(recipe, Recipe):
         recipe = load_recipe(recipe, overrides)
     folder = Path(recipe.output.folder or f"runs/{recipe.name}")
+    if serve_as_scheduler():
+        return RunResult(folder, None, True, 0, "")
     main = launched_rank() == 0
     if main:
         _claim(folder, recipe, resume, overwrite)

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 from dataclasses import dataclass
 from pathlib import Path
 
 from ms_plm.common.errors import UserError
-from ms_plm.common.files import sha256_file
 from ms_plm.config.places import place
-from ms_plm.config.recipe import DataSection, EvaluateSection, TextSection
+from ms_plm.config.recipe import DataSection, EvaluateSection
 from ms_plm.data.corpus import Corpus
-from ms_plm.data.inputs import find_files
 from ms_plm.data.masking import Masking, build_masking
-from ms_plm.data.prepare import prepare
+from ms_plm.data.prepare import corpus_key, prepare
 from ms_plm.data.samples import CorpusSamples, SampleSource
 from ms_plm.tokenization import Tokenizer
 
@@ -74,16 +70,9 @@ def open_corpus(data: DataSection, tokenizer: Tokenizer | None, processes: int) 
             "`ms-plm train-tokenizer` makes a vocabulary."
         )
     sources = [text.model_copy(update={"files": tuple(str(place(name)) for name in text.files)}) for text in data.text]
-    folder = cache_folder(data) / "corpora" / _content_key(sources, tokenizer)
+    folder = cache_folder(data) / "corpora" / corpus_key(sources, tokenizer)
     log.info("text is prepared into %s", folder)
     return prepare(sources, tokenizer, folder, processes=processes)
-
-
-def _content_key(sources: list[TextSection], tokenizer: Tokenizer) -> str:
-    options = [source.model_dump(mode="json", exclude={"files"}) for source in sources]
-    contents = [(Path(file.path).name, sha256_file(file.path)) for file in find_files(sources)]
-    text = json.dumps([options, contents, tokenizer.fingerprint], ensure_ascii=False, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def open_data(
@@ -131,10 +120,10 @@ def _samples(corpus: Corpus, split: str, data: DataSection, seed: int) -> Corpus
 
 
 def _open_mindrecord(data: DataSection, tokenizer: Tokenizer | None) -> PretrainingData:
-    from ms_plm.data.mindrecord import MindRecordSamples, StoredMasking
+    from ms_plm.data.mindrecord import MindRecordSamples
 
     if tokenizer is None:
         raise UserError("data.tokenizer: a MindRecord does not hold its vocabulary; name its folder or vocab.txt.")
     path = place(data.mindrecord)
-    train = MindRecordSamples(path, tokenizer)
-    return PretrainingData(tokenizer, None, train, None, StoredMasking(train), train.fingerprint)
+    train = MindRecordSamples(path, cache=cache_folder(data), tokenizer=tokenizer, nsp=data.nsp)
+    return PretrainingData(tokenizer, None, train, None, train.masking(), train.fingerprint)

@@ -6,13 +6,14 @@ heartbeats with the first one over TCP; silence or a closed connection ends the 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
 import socket
-import sys
 import threading
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,22 @@ def launched_ranks() -> int:
 def launched_rank() -> int:
     """This process's number, known before the group is formed."""
     return int(os.environ.get("RANK_ID", os.environ.get("MS_NODE_ID", "0"))) if launched_ranks() > 1 else 0
+
+
+def serve_as_scheduler() -> bool:
+    """In the process that msrun starts beside the workers: bring them together until they are done.
+
+    Returns:
+        Whether this is that process; then there is nothing left to do.
+    """
+    if os.environ.get("MS_ROLE") != "MS_SCHED":
+        return False
+    import mindspore as ms
+    from mindspore import communication
+
+    ms.set_device("CPU")
+    communication.init()
+    return True
 
 
 class Parallel:
@@ -92,6 +109,24 @@ class Parallel:
     def barrier(self) -> None:
         """Wait for all processes."""
         self.sum([1.0])
+
+    @contextlib.contextmanager
+    def blaming_peers(self) -> Iterator[None]:
+        """Say what a failed collective means: MindSpore's own message names an operator, not the cause.
+
+        Raises:
+            UserError: a collective failed because another process is gone or hangs.
+        """
+        try:
+            yield
+        except RuntimeError as error:
+            if self.ranks == 1 or not any(word in str(error) for word in ("AllReduce", "AllGather", "ollective")):
+                raise
+            time.sleep(3 * _BEAT_SECONDS)  # the watch knows who it was and ends the process with that
+            raise UserError(
+                f"process {self.rank} of {self.ranks}: another process ended or hangs: a sum over all processes failed. "
+                "Its log is in msrun's --log_dir. The newest checkpoint is good: start again with --resume."
+            ) from error
 
     def phase(self, name: str) -> None:
         """Tell the others what comes: `compile` may be silent for long, `train` may not."""
@@ -221,7 +256,6 @@ class Watch:
             "Start it again with --resume."
         )
         log.error(text)
-        print(f"ms-plm: error: {text}", file=sys.stderr, flush=True)
         for handler in logging.getLogger("ms_plm").handlers:
             handler.flush()
         os._exit(EXIT_CODE)  # the main thread may hang in a collective: nothing gentler ends it

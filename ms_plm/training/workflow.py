@@ -173,7 +173,8 @@ class _Session:
             self._utilisation(),
         )
         try:
-            return loop.run(progress), progress
+            with self.parallel.blaming_peers():
+                return loop.run(progress), progress
         finally:
             run_log.close()
 
