@@ -47,7 +47,7 @@ def test_linear_multiplies_in_the_compute_type() -> None:
     np.testing.assert_allclose(out, x @ weight.T + bias, rtol=0, atol=1e-2)
 
 
-@pytest.mark.parametrize("scale", [1.0, 60.0])
+@pytest.mark.parametrize("scale", [1.0, 15.0])
 def test_cross_entropy_sum_and_its_gradient(scale: float) -> None:
     (logits,) = _arrays((5, 11))
     logits = logits * np.float32(scale)
@@ -58,6 +58,16 @@ def test_cross_entropy_sum_and_its_gradient(scale: float) -> None:
     assert value == pytest.approx(expected, rel=1e-6)
     (wanted,) = central_differences(lambda z: 1.5 * _cross_entropy_sum(z, LABELS, WEIGHTS), [exact])
     assert largest_error(gradient, wanted) < 1e-6
+
+
+def test_a_loss_beyond_the_range_of_probabilities_counts_as_87_with_its_exact_gradient() -> None:
+    logits = np.zeros((5, 11), np.float32)
+    logits[:, 5] = 500.0
+    kernel = Kernels(Call(training=True)).build("cross_entropy_sum")
+    (value,), (gradient,) = Measured(kernel, [np.float32(1)], 1).measure(logits, LABELS, WEIGHTS)
+    assert value == pytest.approx(87.3 * WEIGHTS.sum(), rel=1e-3)
+    expected = (np.eye(11)[np.full(5, 5)] - np.eye(11)[LABELS]) * WEIGHTS[:, None]
+    np.testing.assert_allclose(gradient, expected, rtol=0, atol=1e-7)
 
 
 def test_an_unused_slot_has_no_loss_and_no_gradient() -> None:

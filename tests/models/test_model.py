@@ -1,0 +1,146 @@
+"""The model: lengths, heads, new weights, wanted outputs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pytest
+from mindspore import Tensor
+from oracle import oracle
+from tiny import VOCABULARY, micro_batch, tiny_config
+
+from ms_plm.common.errors import UserError
+from ms_plm.kernels import Call, Kernels
+from ms_plm.models.folder import named_tensors
+from ms_plm.models.model import Model
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def _values(model: Model) -> dict[str, np.ndarray]:
+    return {name: parameter.asnumpy() for name, parameter in model.parameters_and_names()}
+
+
+def test_nezha_reads_more_than_512_tokens() -> None:
+    model = Model(tiny_config(max_position_embeddings=16)).initialise(seed=1)
+    ids = np.random.default_rng(0).integers(0, VOCABULARY, (1, 530)).astype(np.int32)
+    states = model(Tensor(ids)).last_hidden_state.asnumpy()
+    expected = oracle(model.config.to_huggingface(), named_tensors(model), {"input_ids": ids})
+    np.testing.assert_allclose(states, expected["last_hidden_state"], rtol=0, atol=1e-5)
+
+
+def test_a_text_longer_than_the_position_table_is_refused(tmp_path: Path) -> None:
+    """In a process of its own: a compile that fails leaves files, and may leave the interpreter damaged."""
+    program = """
+        import numpy as np, mindspore as ms
+        from ms_plm.config.model import ModelConfig
+        from ms_plm.models.model import Model
+        ms.set_device("CPU")
+        ms.set_context(mode=0)
+        sizes = dict(hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8)
+        model = Model(ModelConfig(model_type="bert", vocab_size=9, max_position_embeddings=4, **sizes))
+        try:
+            model(ms.Tensor(np.zeros((1, 5), np.int32)))
+        except ValueError as error:
+            print("refused:", error)
+    """
+    child = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert child.returncode == 0, child.stderr
+    assert child.stdout.startswith("refused: ")
+    assert "the input is longer than max_position_embeddings of this model" in child.stdout
+
+
+def test_an_unknown_head_is_refused() -> None:
+    with pytest.raises(UserError, match="head: expected one of encoder, masked_lm, pretraining, found 'nsp'"):
+        Model(tiny_config(), "nsp")
+
+
+def test_new_weights_are_a_function_of_seed_and_name() -> None:
+    one, again, other = (Model(tiny_config(), "pretraining").initialise(seed) for seed in (5, 5, 6))
+    for name, value in _values(one).items():
+        np.testing.assert_array_equal(value, _values(again)[name])
+        if value.ndim >= 2:
+            assert (value != _values(other)[name]).any(), name
+    encoder = Model(tiny_config(), "encoder").initialise(5)
+    for name, value in _values(encoder).items():
+        np.testing.assert_array_equal(value, _values(one)[name], err_msg=f"{name}: another head changes it")
+
+
+def test_new_weights_are_normal_and_cut_at_two_deviations() -> None:
+    model = Model(tiny_config(hidden_size=64, initializer_range=0.02), "pretraining").initialise(seed=1)
+    drawn = []
+    for name, value in _values(model).items():
+        if value.ndim >= 2:
+            assert np.abs(value).max() <= 0.04, name
+            drawn.append(value.ravel() / 0.02)
+        else:
+            assert (value == (1.0 if name.endswith("norm.weight") else 0.0)).all(), name
+    drawn = np.concatenate(drawn)
+    assert abs(drawn.mean()) < 5 / np.sqrt(len(drawn))
+    assert drawn.std() == pytest.approx(0.8796, rel=0.02)  # of a normal cut at two deviations
+
+
+def test_a_model_gives_what_it_was_built_for() -> None:
+    batch = micro_batch(np.arange(2))
+    ids, types, mask = (Tensor(batch[name]) for name in ("input_ids", "token_type_ids", "attention_mask"))
+    wants = frozenset({"hidden_states", "scores", "probabilities"})
+    model = Model(tiny_config(), "pretraining", Kernels(Call(wants=wants))).initialise(seed=3)
+    out = model(ids, types, mask)
+    expected = oracle(model.config.to_huggingface(), named_tensors(model), batch)
+    assert len(out.hidden_states) == 2
+    assert len(out.attentions) == len(out.attention_scores) == 1
+    for got, wanted in zip(out.hidden_states, expected["hidden_states"], strict=True):
+        np.testing.assert_allclose(got.asnumpy(), wanted, rtol=0, atol=1e-5)
+    probabilities = out.attentions[0].asnumpy()
+    np.testing.assert_allclose(probabilities, expected["attentions"][0], rtol=0, atol=1e-6)
+    scores = out.attention_scores[0].asnumpy().astype(np.float64)
+    softmax = np.exp(scores - scores.max(-1, keepdims=True))
+    np.testing.assert_allclose(softmax / softmax.sum(-1, keepdims=True), probabilities, rtol=0, atol=1e-6)
+
+
+def test_logits_can_be_asked_for_at_masked_positions_only() -> None:
+    batch = micro_batch(np.arange(2))
+    model = Model(tiny_config(), "masked_lm").initialise(seed=3)
+    ids, types, mask, positions = (
+        Tensor(batch[name]) for name in ("input_ids", "token_type_ids", "attention_mask", "masked_positions")
+    )
+    out = model(ids, types, mask, None, positions)
+    expected = oracle(model.config.to_huggingface(), named_tensors(model), batch)["prediction_logits"]
+    wanted = expected.reshape(-1, VOCABULARY)[batch["masked_positions"]]
+    np.testing.assert_allclose(out.prediction_logits.asnumpy(), wanted, rtol=0, atol=1e-5)
+    assert out.pooler_output is None
+    assert out.hidden_states is None
+    assert out.seq_relationship_logits is None
+
+
+def test_masks_and_types_have_defaults() -> None:
+    model = Model(tiny_config()).initialise(seed=3)
+    ids = micro_batch(np.arange(2))["input_ids"]
+    ones = np.ones_like(ids)
+    short = model(Tensor(ids)).last_hidden_state.asnumpy()
+    long = model(Tensor(ids), Tensor(0 * ones), Tensor(ones)).last_hidden_state.asnumpy()
+    np.testing.assert_array_equal(short, long)
+
+
+def test_what_stands_behind_the_mask_does_not_matter() -> None:
+    model = Model(tiny_config()).initialise(seed=3)
+    batch = micro_batch(np.arange(4, 6))
+    mask = batch["attention_mask"].copy()
+    mask[:, -3:] = 0
+    types = Tensor(batch["token_type_ids"])
+    states = []
+    for filler in (0, 7):
+        ids = np.where(mask, batch["input_ids"], filler).astype(np.int32)
+        states.append(model(Tensor(ids), types, Tensor(mask)).last_hidden_state.asnumpy())
+    np.testing.assert_allclose(states[0][mask == 1], states[1][mask == 1], rtol=0, atol=1e-6)
