@@ -1,9 +1,8 @@
-"""MindRecord in and out, with the ecosystem's static columns; masks are fixed in such files.
+"""MindRecord with the ecosystem's static columns as a source of samples; masks are fixed in such files.
 
-MindRecord checks nothing: rows of a wrong type vanish while writing, there is no checksum, a missing shard is not
-noticed. So every row is checked before it is written, rows are counted after the commit, and a `manifest.json` beside
-the files holds their hashes. For reading, files are copied once into plain arrays in the cache, after which order,
-ranks and resuming are those of any other source. MindSpore is imported only inside the functions that need it.
+MindRecord checks nothing: there is no checksum, a missing file is not noticed. So hashes are compared where a
+`manifest.json` has them, and every row is checked. Files are copied once into plain arrays in the cache, after which
+order, ranks and resuming are those of any other source. MindSpore is imported only inside the functions that need it.
 """
 
 from __future__ import annotations
@@ -19,13 +18,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ms_plm.common import rng
 from ms_plm.common.errors import DamagedFileError, UserError
 from ms_plm.common.files import read_json, replacing_folder, sha256_file, write_json
 from ms_plm.data.masking import MaskedBatch, Masking
 from ms_plm.data.mindrecord_columns import COLUMNS, check_rows, row_shapes
-from ms_plm.data.order import EpochOrder, keys_of
-from ms_plm.data.samples import SampleBatch, SampleSource
+from ms_plm.data.samples import SampleBatch
 from ms_plm.data.table import ColumnFile, building, map_array
 
 if TYPE_CHECKING:
@@ -38,119 +35,26 @@ _NAME = re.compile(r".+\.(mr|mindrecord)\d*")
 _FORMAT = 1
 
 
-def write_mindrecord(
-    folder: str | Path,
-    source: SampleSource,
-    masking: Masking,
-    seed: int,
-    epochs: int = 1,
-    rows_per_file: int = 500_000,
-) -> dict[str, Any]:
-    """Write the samples of `epochs` epochs, masked and in their shuffled order, as a folder of MindRecord files.
-
-    Args:
-        folder: is made; it holds `part-00000.mr`, its index `part-00000.mr.db`, ... and `manifest.json`.
-        source, masking, seed: what a loader with this seed would see.
-        epochs: how often each sample is written, each time masked anew.
-        rows_per_file: a file is at least 50 MB, whatever it holds.
-
-    Returns:
-        The manifest: options, rows and SHA-256 of each file.
-
-    Raises:
-        UserError: the folder exists, or the disk is full.
-        DamagedFileError: a row is not of its column's type or shape, or rows were lost.
-    """
-    folder = Path(folder)
-    if folder.exists():
-        raise UserError(f"{folder} exists already. Remove it, or choose another folder for the MindRecord files.")
-    tokenizer = source.tokenizer
-    manifest: dict[str, Any] = {
-        "format": "ms_plm MindRecord",
-        "max_length": source.max_length,
-        "max_predictions": masking.largest_count(source.max_length),
-        "nsp": source.nsp,
-        "seed": seed,
-        "epochs": epochs,
-        "tokenizer": tokenizer.fingerprint if tokenizer else None,
-        "files": {},
-    }
-    order = EpochOrder(len(source), seed)
-    with replacing_folder(folder) as temporary:
-        for number, start in enumerate(range(0, epochs * len(source), rows_per_file)):
-            stop = min(start + rows_per_file, epochs * len(source))
-            path = temporary / f"part-{number:05d}.mr"
-            blocks = (
-                _columns(source, masking, seed, *order(np.arange(first, min(first + _BLOCK, stop))))
-                for first in range(start, stop, _BLOCK)
-            )
-            _write_file(path, blocks, row_shapes(source.max_length, manifest["max_predictions"]))
-            facts = {name: sha256_file(temporary / name) for name in (path.name, f"{path.name}.db")}
-            manifest["files"][path.name] = {"rows": stop - start, "sha256": facts}
-        write_json(temporary / "manifest.json", manifest)
-    return manifest
-
-
-def _columns(
-    source: SampleSource, masking: Masking, seed: int, epochs: np.ndarray, indices: np.ndarray
-) -> dict[str, np.ndarray]:
-    """The static columns of some samples."""
-    batch = source.batch(epochs, indices)
-    masked = masking(batch, keys_of(seed, epochs, indices, rng.MASKING))
-    labels = batch.next_sentence_labels
-    return {
-        "input_ids": masked.input_ids,
-        "input_mask": batch.attention_mask,
-        "segment_ids": batch.token_type_ids,
-        "masked_lm_positions": masked.positions,
-        "masked_lm_ids": masked.labels,
-        "masked_lm_weights": masked.weights,
-        "next_sentence_labels": (np.zeros(len(indices), np.int32) if labels is None else labels).reshape(-1, 1),
-    }
-
-
-def _write_file(path: Path, blocks: Iterator[dict[str, np.ndarray]], shapes: dict[str, tuple[int, ...]]) -> None:
-    from mindspore.mindrecord import FileReader, FileWriter
-
-    written = 0
-    try:
-        writer = FileWriter(str(path), 1)
-        kinds = {name: np.dtype(kind).name for name, kind in COLUMNS.items()}
-        schema = {name: {"type": kinds[name], "shape": list(shape)} for name, shape in shapes.items()}
-        writer.add_schema(schema, "BERT pretraining")
-        for columns in blocks:
-            check_rows(columns, shapes, Path(path.name), written)
-            count = len(columns["input_ids"])
-            writer.write_raw_data([{name: columns[name][row] for name in COLUMNS} for row in range(count)])
-            written += count
-        writer.commit()
-        reader = FileReader(str(path))
-        kept = reader.len()
-        reader.close()
-    except RuntimeError as error:
-        raise UserError(
-            f"{path.parent.parent}: MindSpore could not write MindRecord ({str(error)[:300]}). "
-            "Nothing was left behind. Is there room on the disk? A file takes at least 50 MB."
-        ) from error
-    if kept != written:
-        raise DamagedFileError(f"{path}: {written} rows were written but the file holds {kept}.")
-
-
 class FixedMasking:
-    """The strategy of data whose masks are in the files: hands them on."""
+    """The strategy of data whose masks are in the files: hands them on.
 
-    def __init__(self, count: int) -> None:
-        self.count = count
+    Samples without masks of their own (held-out documents of a corpus) get those of `otherwise`.
+    """
+
+    def __init__(self, count: int, otherwise: Masking | None = None) -> None:
+        self.count, self.otherwise = count, otherwise
 
     def largest_count(self, max_length: int) -> int:
         """Slots of a sample in the files; `max_length` is theirs."""
         return self.count
 
     def __call__(self, batch: SampleBatch, keys: np.ndarray) -> MaskedBatch:
-        """The masks that came with `batch`; `keys` are not used."""
-        if batch.masked is None:
+        """The masks that came with `batch`, without using `keys` int32 `[n, 2]`."""
+        if batch.masked is not None:
+            return batch.masked
+        if self.otherwise is None:
             raise ValueError("these samples carry no masks of their own")
-        return batch.masked
+        return self.otherwise(batch, keys)
 
 
 class MindRecordSamples:
@@ -160,6 +64,7 @@ class MindRecordSamples:
         max_length: of the samples in the files.
         nsp: whether `next_sentence_labels` are meant; what the manifest says, else True.
         tokenizer: handed in, to decode previews.
+        fingerprint: of the content of the files.
     """
 
     def __init__(
@@ -174,7 +79,7 @@ class MindRecordSamples:
             nsp: whether `next_sentence_labels` are meant; default: what the manifest says, else True.
 
         Raises:
-            UserError: no such file, a file without its index, or another vocabulary.
+            UserError: no such file, a file without its index, another vocabulary, or `nsp` for files without pairs.
             DamagedFileError: a row, column or hash that is not as it must be.
         """
         path = Path(path)
@@ -185,15 +90,20 @@ class MindRecordSamples:
                 "Write the MindRecord files again with the model's vocabulary, or name the one they were made with."
             )
         self.tokenizer = tokenizer
+        if nsp and not manifest.get("nsp", True):
+            raise UserError(
+                f"{path}: written without sentence pairs, so there are no next-sentence labels to learn. "
+                "Set data.nsp=false."
+            )
         self.nsp = nsp if nsp is not None else bool(manifest.get("nsp", True))
-        self._columns = _open_copy(files, manifest, Path(cache))
+        self.fingerprint, self._columns = _open_copy(files, manifest, Path(cache))
         self.max_length = self._columns["input_ids"].shape[1]
         if tokenizer:
             self._check_vocabulary(path, tokenizer)
 
-    def masking(self) -> FixedMasking:
-        """The masks of the files, as a strategy."""
-        return FixedMasking(self._columns["masked_lm_positions"].shape[1])
+    def masking(self, otherwise: Masking | None = None) -> FixedMasking:
+        """The masks of the files, as a strategy; `otherwise` masks samples of other sources."""
+        return FixedMasking(self._columns["masked_lm_positions"].shape[1], otherwise)
 
     def __len__(self) -> int:
         return len(self._columns["input_ids"])
@@ -258,8 +168,8 @@ def _find(path: Path) -> tuple[list[Path], dict[str, Any]]:
     return files, manifest
 
 
-def _open_copy(files: list[Path], manifest: dict[str, Any], cache: Path) -> dict[str, np.ndarray]:
-    """The columns of files as memory-mapped arrays, copied into `cache` where they are not there yet."""
+def _open_copy(files: list[Path], manifest: dict[str, Any], cache: Path) -> tuple[str, dict[str, np.ndarray]]:
+    """A hash of the files and their columns as memory-mapped arrays, copied into `cache` if they are not there yet."""
     hashes = [[sha256_file(file), sha256_file(file.with_name(f"{file.name}.db"))] for file in files]
     for file, (data, index) in zip(files, hashes, strict=True):
         facts = manifest.get("files", {}).get(file.name)
@@ -279,7 +189,7 @@ def _open_copy(files: list[Path], manifest: dict[str, Any], cache: Path) -> dict
     columns = {name: map_array(folder / f"{name}.npy") for name in COLUMNS}
     if {len(column) for column in columns.values()} != {read_json(folder / "columns.json")["rows"]}:
         raise DamagedFileError(f"{folder}: the copied columns are not whole. Remove this folder; it is made again.")
-    return columns
+    return identity, columns
 
 
 def _copy(files: list[Path], manifest: dict[str, Any], folder: Path) -> int:

@@ -92,19 +92,27 @@ def open_data(
     """
     tokenizer = open_tokenizer(data, model_folder)
     if data.mindrecord:
-        return _open_mindrecord(data, tokenizer)
+        return _open_mindrecord(data, evaluate, seed, tokenizer)
     corpus = open_corpus(data, tokenizer, processes)
     tokenizer = tokenizer or corpus.tokenizer()
     train = _samples(corpus, "train", data, seed)
-    if evaluate.corpus:
-        other = Corpus.open(place(evaluate.corpus))
-        other.check_vocabulary(tokenizer)
-        split = "held_out" if other.counts("held_out").documents else "train"
-        held_out = _samples(other, split, data, seed)
-    else:
-        held_out = _samples(corpus, "held_out", data, seed) if corpus.counts("held_out").documents else None
+    held_out = _other_held_out(data, evaluate, seed, tokenizer)
+    if held_out is None and corpus.counts("held_out").documents:
+        held_out = _samples(corpus, "held_out", data, seed)
     masking = build_masking(data.masking, tokenizer)
     return PretrainingData(tokenizer, corpus, train, held_out, masking, corpus.fingerprint)
+
+
+def _other_held_out(
+    data: DataSection, evaluate: EvaluateSection, seed: int, tokenizer: Tokenizer
+) -> CorpusSamples | None:
+    """Samples of the corpus that is named for evaluation: its held-out documents, else all of it."""
+    if not evaluate.corpus:
+        return None
+    corpus = Corpus.open(place(evaluate.corpus))
+    corpus.check_vocabulary(tokenizer)
+    split = "held_out" if corpus.counts("held_out").documents else "train"
+    return _samples(corpus, split, data, seed)
 
 
 def _samples(corpus: Corpus, split: str, data: DataSection, seed: int) -> CorpusSamples:
@@ -119,11 +127,23 @@ def _samples(corpus: Corpus, split: str, data: DataSection, seed: int) -> Corpus
     )
 
 
-def _open_mindrecord(data: DataSection, tokenizer: Tokenizer | None) -> PretrainingData:
+def _open_mindrecord(
+    data: DataSection, evaluate: EvaluateSection, seed: int, tokenizer: Tokenizer | None
+) -> PretrainingData:
+    """Samples whose masks are in the files; held-out documents come from `evaluate.corpus`, masked as `data` says."""
     from ms_plm.data.mindrecord import MindRecordSamples
 
-    if tokenizer is None:
-        raise UserError("data.tokenizer: a MindRecord does not hold its vocabulary; name its folder or vocab.txt.")
     path = place(data.mindrecord)
+    if tokenizer is None and (path / "tokenizer").is_dir():
+        tokenizer = Tokenizer.load(path / "tokenizer", lower_case=data.lower_case)
+    if tokenizer is None:
+        raise UserError(f"data.tokenizer: {path} comes without its vocabulary; name its folder or vocab.txt.")
     train = MindRecordSamples(path, cache=cache_folder(data), tokenizer=tokenizer, nsp=data.nsp)
-    return PretrainingData(tokenizer, None, train, None, train.masking(), train.fingerprint)
+    if train.max_length != data.max_length:
+        raise UserError(
+            f"data.max_length is {data.max_length}, but the samples in {path} have {train.max_length} tokens. Set "
+            f"data.max_length={train.max_length}, or write the files anew with --max-length {data.max_length}."
+        )
+    held_out = _other_held_out(data, evaluate, seed, tokenizer)
+    masking = train.masking(otherwise=build_masking(data.masking, tokenizer))
+    return PretrainingData(tokenizer, None, train, held_out, masking, train.fingerprint)

@@ -27,6 +27,10 @@ class FakeTokenizer:
     def tokens(self, ids: list[int]) -> list[str]:
         return [self.vocabulary[i] for i in ids]
 
+    def save(self, folder: Path) -> None:
+        folder.mkdir()
+        (folder / "vocab.txt").write_text("\n".join(self.vocabulary) + "\n")
+
 
 @dataclass
 class FakeShard:

@@ -11,11 +11,12 @@ from fake_corpus import FakeTokenizer, random_corpus, rows_of
 
 from ms_plm.common.errors import DamagedFileError, UserError
 from ms_plm.config.recipe import MaskingSection
-from ms_plm.data import mindrecord
+from ms_plm.data import mindrecord, mindrecord_writer
 from ms_plm.data.loader import EvaluationBatches, UpdateLoader, preview
 from ms_plm.data.masking import build_masking
-from ms_plm.data.mindrecord import MindRecordSamples, write_mindrecord
+from ms_plm.data.mindrecord import MindRecordSamples
 from ms_plm.data.mindrecord_columns import COLUMNS, check_rows, row_shapes
+from ms_plm.data.mindrecord_writer import write_mindrecord
 from ms_plm.data.samples import CorpusSamples
 
 pytest.importorskip("mindspore.mindrecord")
@@ -110,7 +111,8 @@ def test_packed_samples_are_written_without_labels(tmp_path: Path, masking) -> N
     records = MindRecordSamples(tmp_path / "packed", cache=tmp_path)
     assert not records.nsp
     assert records.batch(np.zeros(2), np.arange(2)).next_sentence_labels is None
-    assert MindRecordSamples(tmp_path / "packed", cache=tmp_path, nsp=True).nsp
+    with pytest.raises(UserError, match=r"packed: written without sentence pairs.*data\.nsp=false"):
+        MindRecordSamples(tmp_path / "packed", cache=tmp_path, nsp=True)
 
 
 def test_files_of_others_are_read_without_a_manifest(tmp_path: Path, bare: Path, written: Path) -> None:
@@ -230,7 +232,7 @@ def test_lost_rows_are_noticed(tmp_path: Path, source, masking, monkeypatch: pyt
         rows = list(columns["input_ids"])
         columns["input_ids"] = [rows[0].astype(np.int64), *rows[1:]]
 
-    monkeypatch.setattr(mindrecord, "check_rows", spoil)
+    monkeypatch.setattr(mindrecord_writer, "check_rows", spoil)
     with pytest.raises(DamagedFileError, match=f"{len(source)} rows were written but the file holds"):
         write_mindrecord(tmp_path / "new", source, masking, SEED)
     assert not (tmp_path / "new").exists()
