@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 from mindspore import Tensor
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
 from ms_plm.common.errors import DamagedFileError, UserError
-from ms_plm.common.files import replacing_folder
+from ms_plm.common.files import replacing_folder, write_tensors
 from ms_plm.config.model import ModelConfig
 from ms_plm.kernels import Kernels
 from ms_plm.models.model import HEADS, Model
@@ -213,7 +212,7 @@ def write_model_files(
     config.save(folder, architecture(config, model.head))
     tokenizer.save(folder)
     tensors = {name: np.ascontiguousarray(value) for name, value in named_tensors(model).items()}
-    save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
+    write_tensors(folder / WEIGHTS, tensors, {"format": "pt"})
 
 
 def save(folder: str | Path, model: Model, tokenizer: Tokenizer, provenance: dict[str, Any] | None = None) -> None:

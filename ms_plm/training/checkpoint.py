@@ -18,10 +18,10 @@ from typing import Any
 
 import numpy as np
 from mindspore import Parameter, Tensor
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
 
 from ms_plm.common.errors import DamagedFileError, UserError
-from ms_plm.common.files import read_json, replacing_folder, sha256_file, write_json
+from ms_plm.common.files import read_json, replacing_folder, sha256_file, write_json, write_tensors
 from ms_plm.models.folder import assign_weights, read_weights, write_model_files
 from ms_plm.models.model import Model
 from ms_plm.tokenization import Tokenizer
@@ -121,7 +121,7 @@ class CheckpointStore:
         with replacing_folder(folder) as temporary:
             write_model_files(temporary, model, tokenizer)
             arrays = {name: np.ascontiguousarray(p.asnumpy()) for name, p in state.items()}
-            save_file(arrays, temporary / STATE)
+            write_tensors(temporary / STATE, arrays)
             files = {file.name: sha256_file(file) for file in sorted(temporary.iterdir())}
             content = {**record, "step": step, "files": files}
             write_json(temporary / TRAINER, {**content, "digest": _digest(content)})

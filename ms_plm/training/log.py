@@ -58,7 +58,7 @@ class RunLog:
             return
         path = folder / METRICS
         if path.exists():
-            cut_back(path, start)
+            cut_back(path, start or -1)  # a run that begins again also evaluates again before its first step
         self._file = open(path, "a", encoding="utf-8")  # noqa: SIM115 (open for the whole run)
         if tensorboard:
             self._events = _event_writer(folder, start)
@@ -106,7 +106,7 @@ def _event_writer(folder: Path, start: int):
         from tensorboardX import SummaryWriter
     except ImportError as error:
         raise UserError(
-            "log.tensorboard: true needs the extra viz: pip install 'ms-plm[viz]'. Or set log.tensorboard=false."
+            "log.tensorboard: true needs the extra viz: pip install tensorboardX. Or set log.tensorboard=false."
         ) from error
     return SummaryWriter(str(folder), purge_step=start + 1 if start else None)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -55,7 +56,7 @@ class Progress:
         if by == "none":
             return False
         value = figures["loss"] if by == "loss" else -figures["accuracy"]
-        if self.best_value is not None and value >= self.best_value:
+        if math.isnan(value) or (self.best_value is not None and value >= self.best_value):
             return False
         self.best_step, self.best_value = self.step, value
         return True
@@ -129,6 +130,8 @@ class TrainingLoop:
         self.parallel, self.run_log, self.save, self.evaluate = parallel, run_log, save, evaluate
         self.utilisation = utilisation
         self._waiting: list[StepResult] = []
+        self._last: StepResult | None = None
+        self._evaluated = False
         self._reset_interval()
 
     def _reset_interval(self) -> None:
@@ -140,21 +143,20 @@ class TrainingLoop:
         compile_seconds = first_tokens = 0.0
         done = 0
         reason = ""
-        self.parallel.phase("compile")
         if progress.step == 0 and self.evaluate is not None:
             progress.first_evaluation = self._evaluate(progress)
+        self.parallel.phase("compile")
         with stop_signals() as signals:
             updates = self.loader.updates(progress.step, self.total)
             begun = time.monotonic()
             self._reset_interval()
             for update in updates:
-                stop = bool(signals) or self._out_of_time(started)
-                names = self.step.loss.terms
-                *weights, tokens, stops = self.parallel.sum(
-                    [*(update.weights[name] for name in names), float(update.tokens), float(stop)]
-                )
-                if stops:
-                    reason = f"{signals[0]} received" if signals else "train.budget_minutes is used up"
+                own = [update.weights[name] for name in self.step.loss.terms]
+                stops = [float(bool(signals)), float(self._out_of_time(started))]
+                *weights, tokens, told, late = self.parallel.sum([*own, float(update.tokens), *stops])
+                if told or late:
+                    named = signals[0] if signals else "a signal to another process"
+                    reason = f"{named} received" if told else "train.budget_minutes is used up"
                     break
                 self._waiting.append(self.step(self.rate(progress.step), weights, update.micro_batches))
                 progress.step, progress.tokens = progress.step + 1, progress.tokens + int(tokens)
@@ -215,7 +217,8 @@ class TrainingLoop:
                     f"{progress.step}). Lower train.optimizer.learning_rate, lengthen the warm-up or look at the data. "
                     "The last checkpoint before is good."
                 )
-        self._last = self._waiting[-1] if self._waiting else None
+        if self._waiting:
+            self._last = self._waiting[-1]
         self._waiting.clear()
 
     def _report(self, progress: Progress) -> None:
@@ -244,8 +247,13 @@ class TrainingLoop:
 
     def _evaluate(self, progress: Progress) -> dict[str, float]:
         self._collect(progress)
-        begun = time.monotonic()
+        begun, first = time.monotonic(), not self._evaluated
+        if first:
+            self.parallel.phase("compile")
         figures = self.evaluate()
+        if first:
+            self.parallel.phase("train")
+            self._evaluated = True
         shown = "  ".join(f"{name} {value:.4f}" for name, value in figures.items() if isinstance(value, float))
         if self.parallel.main:
             log.info("held-out at step %d: %s", progress.step, shown)

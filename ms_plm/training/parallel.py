@@ -24,6 +24,8 @@ from ms_plm.config.recipe import ParallelSection
 log = logging.getLogger(__name__)
 EXIT_CODE = 1
 _BEAT_SECONDS = 1.0
+_OWN_STORY_SECONDS = 5.0
+"""When another process fails, this one may be about to fail of the same cause, and then says so itself."""
 
 
 def launched_ranks() -> int:
@@ -124,7 +126,7 @@ class Parallel:
                 raise
             time.sleep(3 * _BEAT_SECONDS)  # the watch knows who it was and ends the process with that
             raise UserError(
-                f"process {self.rank} of {self.ranks}: another process ended or hangs: a sum over all processes failed. "
+                f"process {self.rank} of {self.ranks}: another process ended or hangs, so a sum over all failed. "
                 "Its log is in msrun's --log_dir. The newest checkpoint is good: start again with --resume."
             ) from error
 
@@ -133,10 +135,10 @@ class Parallel:
         if self._watch is not None:
             self._watch.announce(name)
 
-    def close(self) -> None:
-        """Leave without being taken for dead."""
+    def close(self, failed: bool = False) -> None:
+        """Leave without being taken for dead, or, after an error, so that the others do not wait for ever."""
         if self._watch is not None:
-            self._watch.close()
+            self._watch.close("failed" if failed else "bye")
             self._watch = None
 
 
@@ -203,10 +205,10 @@ class Watch:
         for connection in self._connections:
             self._send(connection)
 
-    def close(self) -> None:
-        """Say goodbye."""
+    def close(self, last_word: str = "bye") -> None:
+        """Say goodbye, or `failed`, upon which the others end too."""
         self._closing.set()
-        self._phase = "bye"
+        self._phase = last_word
         for connection in self._connections:
             self._send(connection)
 
@@ -240,6 +242,8 @@ class Watch:
                 heard = time.monotonic()
                 if phase == "bye":
                     return None
+                if phase == "failed" and not self._closing.wait(_OWN_STORY_SECONDS):
+                    return self._end(f"process {peer} failed (its log says why)")
             except TimeoutError:
                 silent = time.monotonic() - heard
                 if silent > self.limits.get(phase, self.limits["train"]):

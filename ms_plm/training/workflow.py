@@ -75,9 +75,11 @@ def run(recipe: Recipe, folder: Path, resume: bool) -> PretrainingResult:
             model_folder = folder / "model"
             save(model_folder, model, data.tokenizer, session.provenance(progress))
         parallel.barrier()
-        return PretrainingResult(outcome, progress, model_folder, device, parallel.main)
-    finally:
-        parallel.close()
+    except BaseException:
+        parallel.close(failed=True)
+        raise
+    parallel.close()
+    return PretrainingResult(outcome, progress, model_folder, device, parallel.main)
 
 
 def _open_data(recipe: Recipe, parallel: Parallel) -> PretrainingData:
