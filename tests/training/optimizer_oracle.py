@@ -31,6 +31,7 @@ class OracleOptimizer:
         self.first = {name: np.zeros(value.shape) for name, value in parameters.items()}
         self.second = {name: np.zeros(value.shape) for name, value in parameters.items()}
         self.decays, self.options, self.clip, self.count = decays, options, clip, 0
+        self.largest_ratio = 0.0
         self.beta1, self.beta2 = (float(np.float32(beta)) for beta in (options.beta1, options.beta2))
 
     def update(self, gradients: dict[str, np.ndarray], rate: float) -> float:
@@ -56,6 +57,7 @@ class OracleOptimizer:
         if o.variant == "nezha":
             measured = np.linalg.norm(m / np.sqrt(v + o.epsilon) + o.weight_decay * parameter)
             ratio = size / measured if size > 0 and np.linalg.norm(gradient) > 0 else 1.0
+            self.largest_ratio = max(self.largest_ratio, ratio)
             return min(ratio, 10.0) * step
         length = np.linalg.norm(step)
         if name not in self.decays or size == 0 or length == 0:

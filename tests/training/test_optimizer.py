@@ -56,12 +56,13 @@ def _start() -> dict[str, np.ndarray]:
     draw = np.random.default_rng(2)
     values = {name: draw.standard_normal(shape).astype(np.float32) for name, shape in SHAPES.items()}
     values["norm.bias"][:] = 0  # a tensor without length: its ratio is 1
+    values["dense.weight"] *= 20  # so long that NEZHA's limit on the ratio is met
     return values
 
 
 OPTIONS = {
     "lamb": OptimizerSection(name="lamb", weight_decay=0.1),
-    "lamb_nezha": OptimizerSection(name="lamb", variant="nezha", weight_decay=0.1),
+    "lamb_nezha": OptimizerSection(name="lamb", variant="nezha", weight_decay=0.01),
     "adamw": OptimizerSection(name="adamw", weight_decay=0.1),
     "other_constants": OptimizerSection(name="adamw", weight_decay=0.0, beta1=0.8, beta2=0.95, epsilon=1e-3),
 }
@@ -90,6 +91,7 @@ def test_five_steps_follow_the_float64_optimizer(name: str, form: str, clip: flo
         norm = oracle.update(_gradients(oracle.parameters, x.astype(np.float64), y.astype(np.float64)), rate)
         assert norm > clip, "clipping is at work"
         assert float(result.norm.asnumpy()) == pytest.approx(norm, rel=3e-6)
+    assert (oracle.largest_ratio > 10) == (name == "lamb_nezha"), "the limit on the ratio is at work"
     for key, parameter in loss.named().items():
         np.testing.assert_allclose(parameter.asnumpy(), oracle.parameters[key], rtol=3e-6, atol=1e-6, err_msg=key)
     state = {key: value.asnumpy() for key, value in step.state().items()}

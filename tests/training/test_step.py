@@ -52,11 +52,11 @@ def test_four_micro_batches_are_one_batch(whole: Trainer) -> None:
 
 
 def test_twenty_steps_are_the_same_with_reference_kernels(whole: Trainer) -> None:
-    """Rounding differs, nothing else: the losses agree to 2e-5 of themselves."""
+    """Rounding differs, nothing else: the losses agree to 2e-6 of themselves."""
     reference = Trainer("reference")
     assert reference.model.kernels.choose("dropout")[0].name == "hash"
     assert whole.model.kernels.choose("dropout")[0].name == "host_mask"
-    np.testing.assert_allclose(_run(whole, 20), _run(reference, 20), rtol=2e-5)
+    np.testing.assert_allclose(_run(whole, 20), _run(reference, 20), rtol=2e-6)
 
 
 def test_the_same_step_gives_the_same_bits(whole: Trainer) -> None:
