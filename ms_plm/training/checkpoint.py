@@ -155,20 +155,20 @@ class CheckpointStore:
         for folder in self.folder.glob("step-*"):
             if folder not in complete:
                 damaged.append(f"{folder / TRAINER}: missing; the checkpoint is not complete.")
-        good: list[Checkpoint] = []
-        for _, folder in self.list():
+        good: Checkpoint | None = None
+        for _, folder in sorted(self.list(), key=lambda item: item[0] >= 0):  # unreadable ones first, to be named
             try:
-                good.append(Checkpoint.open(folder))
+                good = Checkpoint.open(folder)
                 break
             except DamagedFileError as error:
                 damaged.append(str(error))
         for message in damaged:
             log.warning("damaged checkpoint passed over: %s", message)
-        if damaged and not good:
+        if damaged and good is None:
             raise UserError(
                 f"{self.folder}: every checkpoint is damaged: {' '.join(damaged)} Start anew with --overwrite."
             )
-        return good[0] if good else None
+        return good
 
     def _remove_leftovers(self) -> None:
         """What a killed process was still writing."""
