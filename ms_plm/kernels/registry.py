@@ -126,7 +126,8 @@ class Kernels:
         if operation not in self._chosen:
             self._chosen[operation] = self._select(operation)
             chosen, reason = self._chosen[operation]
-            _log.info("kernel %s: %s (%s)", operation, chosen.name, reason)
+            level = logging.INFO if self.call.training else logging.DEBUG  # evaluation and export take what is stock
+            _log.log(level, "kernel %s: %s (%s)", operation, chosen.name, reason)
         return self._chosen[operation]
 
     def _select(self, operation: str) -> tuple[Implementation, str]:
