@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import shutil
 import subprocess
@@ -29,7 +28,6 @@ from ms_plm.kernels import Call, Kernels
 from ms_plm.models.folder import Weights, build_model, check_vocabulary, read_weights
 from ms_plm.tokenization import Tokenizer
 
-log = logging.getLogger(__name__)
 TOLERANCE = 1e-5
 _SECONDS = 1800
 """Longest time that the new process may take."""
@@ -126,7 +124,6 @@ def export_mindir(
             {"fingerprint": tokenizer.fingerprint, "vocab_size": tokenizer.vocab_size},
         )
         _publish(work, output, report)
-    log.info("exported %s", report.describe())
     return report
 
 

@@ -62,7 +62,7 @@ def read_signature(path: Path) -> Signature:
         tuple(facts for value in graph.output for facts in _facts(value)),
         len(graph.parameter),
         sum(sizes),
-        model.producer_version,
+        model.model_version,
     )
 
 

@@ -60,7 +60,7 @@ class EvaluationResult:
         """Figures and counts for JSON; nan and inf become None."""
         counts = {"positions": int(self.sums.positions), "sequences": int(self.sums.sequences)}
         others = {name: _finite(accuracies(sums)) for name, sums in self.others.items()}
-        return {**counts, "model": _finite(self.figures()), "baselines": others}
+        return {**counts, "figures": _finite(self.figures()), "baselines": others}
 
 
 def accuracies(sums: PretrainingSums) -> dict[str, float]:

@@ -138,4 +138,4 @@ def test_without_next_sentence_the_loss_is_that_of_the_masked_lm(model_and_token
 def test_nothing_to_predict_gives_nan_and_null_in_json():
     result = EvaluationResult(PretrainingSums(sequences=2.0), nsp=False)
     assert math.isnan(result.figures()["masked_lm_loss"])
-    assert result.as_dict()["model"]["accuracy"] is None
+    assert result.as_dict()["figures"]["accuracy"] is None

@@ -1,0 +1,132 @@
+"""`ms-plm evaluate`: a model's figures on held-out documents, and those of baselines on the same positions."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ms_plm.cli.model_folder import add_device_argument, find_model_folder, open_model
+from ms_plm.common.errors import UsageError, UserError
+from ms_plm.common.files import write_json
+
+if TYPE_CHECKING:
+    from ms_plm.data.corpus import Corpus
+    from ms_plm.data.loader import EvaluationBatches
+    from ms_plm.models.model import Model
+    from ms_plm.tasks.runner import EvaluationResult
+    from ms_plm.tokenization import Tokenizer
+
+NAME = "evaluate"
+HELP = "measure a model on the held-out documents of a prepared corpus: loss, perplexity, accuracies"
+EPILOG = """\
+examples:
+  ms-plm evaluate runs/nezha_tiny_pretrain_zh prepared/zh
+  ms-plm evaluate runs/nezha_tiny_pretrain_zh prepared/zh --baselines --length 256 --json figures.json
+
+Loss is the mean over predicted positions in nats, perplexity is e^loss. `words` is the accuracy over labels that are
+neither punctuation nor [UNK]. The same seed, length and masking give the same predicted positions for any model.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", metavar="FOLDER", help="model folder or run folder")
+    parser.add_argument("corpus", metavar="CORPUS", help="made by `ms-plm prepare`")
+    parser.add_argument("--split", choices=("held_out", "train"), default="held_out")
+    parser.add_argument("--length", type=int, default=128, metavar="N", help="longest sequence (default 128)")
+    parser.add_argument("--samples", type=int, default=1000, metavar="N", help="how many, 0: all (default 1000)")
+    parser.add_argument("--batch", type=int, default=32, metavar="N", help="sequences at once; changes no figure")
+    parser.add_argument(
+        "--packed", action="store_true", help="no sentence pairs, even if the model has a head for them"
+    )
+    parser.add_argument("--masking", choices=("whole_word", "token"), default="whole_word", help="default whole_word")
+    parser.add_argument("--ratio", type=float, default=0.15, help="share of tokens that is predicted (default 0.15)")
+    parser.add_argument("--seed", type=int, default=0, help="of samples and masks (default 0)")
+    parser.add_argument(
+        "--baselines", action="store_true", help="also the most frequent token and the best one for both neighbours"
+    )
+    parser.add_argument("--cache", metavar="FOLDER", help="for the table of samples (default ~/.cache/ms_plm)")
+    parser.add_argument("--json", metavar="FILE", help="write all figures there")
+    add_device_argument(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    for name in ("length", "batch"):
+        if getattr(args, name) < 1:
+            raise UsageError(f"--{name}: expected a number above 0, found {getattr(args, name)}.")
+    if not 0 < args.ratio < 1:
+        raise UsageError(f"--ratio: expected a share between 0 and 1, found {args.ratio}.")
+    folder = find_model_folder(args.folder)
+    from ms_plm.data.corpus import Corpus
+
+    corpus = Corpus.open(Path(args.corpus).expanduser())
+    model, tokenizer = open_model(folder, args.device)
+    corpus.check_vocabulary(tokenizer)
+    if model.limit is not None and args.length > model.limit:
+        raise UserError(
+            f"--length {args.length}: {folder} has {model.limit} absolute positions. Evaluate it at {model.limit} or "
+            "less."
+        )
+    result, batches = _evaluate(args, model, tokenizer, corpus)
+    settings = {
+        "model": str(folder),
+        "corpus": str(corpus.folder),
+        "corpus_fingerprint": corpus.fingerprint,
+        "split": args.split,
+        "samples": batches.samples,
+        "length": args.length,
+        "pairs": result.nsp,
+        "masking": args.masking,
+        "ratio": args.ratio,
+        "seed": args.seed,
+    }
+    print(
+        f"{args.split} of {corpus.folder}: {batches.samples} samples of length {args.length}, "
+        f"{int(result.sums.positions)} predicted positions ({args.masking}, {args.ratio:g}), seed {args.seed}"
+    )
+    print(figures_text(str(folder), result))
+    if args.json:
+        write_json(args.json, {**settings, **result.as_dict()})
+    return 0
+
+
+def _evaluate(
+    args: argparse.Namespace, model: Model, tokenizer: Tokenizer, corpus: Corpus
+) -> tuple[EvaluationResult, EvaluationBatches]:
+    from ms_plm.config.recipe import MaskingSection
+    from ms_plm.data.loader import EvaluationBatches
+    from ms_plm.data.masking import build_masking
+    from ms_plm.data.samples import CorpusSamples
+    from ms_plm.evaluation.baselines import MostFrequentBaseline, NeighbourBaseline, TokenCounts, not_neighbours
+    from ms_plm.tasks.runner import PretrainingEvaluator
+
+    pairs = model.has_next_sentence and not args.packed
+    cache = Path(args.cache).expanduser() if args.cache else Path.home() / ".cache" / "ms_plm"
+    source = CorpusSamples(corpus, args.split, args.length, pairs, cache=cache, seed=args.seed)
+    masking = build_masking(MaskingSection(strategy=args.masking, ratio=args.ratio), tokenizer)
+    batches = EvaluationBatches(source, masking, args.seed, args.batch, args.samples or None)
+    others = {}
+    if args.baselines:
+        counts = TokenCounts.of(corpus)
+        others["most frequent token"] = MostFrequentBaseline(counts)
+        others["both neighbours"] = NeighbourBaseline(counts, not_neighbours(tokenizer))
+    return PretrainingEvaluator(model, pairs, tokenizer).evaluate(batches, others=others), batches
+
+
+def figures_text(name: str, result: EvaluationResult) -> str:
+    """A table: the model's figures, below it those of the others on the same positions."""
+    from ms_plm.tasks.runner import accuracies
+
+    columns = {"loss": "masked_lm_loss", "perplexity": "perplexity", "accuracy": "accuracy", "words": "accuracy_words"}
+    if result.nsp:
+        columns["next sentence"] = "next_sentence_accuracy"
+    rows = {name: result.figures(), **{other: accuracies(sums) for other, sums in result.others.items()}}
+    width = max(map(len, rows))
+    lines = [" " * width + "".join(f"  {title:>10}" for title in columns)]
+    for title, figures in rows.items():
+        cells = [f"{figures[key]:.4f}" if key in figures else "" for key in columns.values()]
+        lines.append(
+            title.ljust(width)
+            + "".join(f"  {cell:>{max(10, len(head))}}" for cell, head in zip(cells, columns, strict=True))
+        )
+    return "\n".join(line.rstrip() for line in lines)

@@ -1,0 +1,89 @@
+"""What verbs that take a model share: finding its folder, opening a device, building the model."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ms_plm.common.errors import UserError
+
+if TYPE_CHECKING:
+    from ms_plm.models.model import Model
+    from ms_plm.tokenization import Tokenizer
+
+
+def add_device_argument(parser: argparse.ArgumentParser) -> None:
+    """`--device`."""
+    parser.add_argument("--device", choices=("auto", "cpu", "gpu", "ascend"), default="auto")
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Warnings only: which kernels and tensors are used is of interest in training, not in a short answer."""
+    loggers = [logging.getLogger(f"ms_plm.{room}") for room in ("kernels", "models", "training")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def find_model_folder(name: str) -> Path:
+    """The model folder that is meant: the folder itself, or `model/` of a run folder.
+
+    Raises:
+        UserError: there is none; a run without a result is told from other folders.
+    """
+    path = Path(name).expanduser()
+    if not path.is_dir():
+        raise UserError(f"{name}: no such model folder.")
+    if (path / "config.json").is_file():
+        return path
+    if (path / "model" / "config.json").is_file():
+        return path / "model"
+    if (path / "recipe.yaml").is_file():
+        raise UserError(
+            f"{name}: this run has no result yet (no model/). Continue it with `ms-plm run {name} --resume`, or name "
+            f"one of its checkpoints, {name}/checkpoints/step-..."
+        )
+    raise UserError(f"{name}: not a model folder (no config.json).")
+
+
+def open_model(folder: Path, device: str, head: str | None = None) -> tuple[Model, Tokenizer]:
+    """Open a device and load a model for evaluation.
+
+    Args:
+        folder: model folder.
+        device: as `--device`.
+        head: None: `pretraining` where the folder has a next-sentence head, else `masked_lm`.
+
+    Raises:
+        UserError: see `ms_plm.models.folder.load` and `ms_plm.training.hardware.open_device`.
+    """
+    from ms_plm.config.recipe import ImplSection
+    from ms_plm.training.hardware import open_device
+
+    with quiet():
+        return _open(folder, open_device(ImplSection(device=device)).name, head)
+
+
+def _open(folder: Path, device: str, head: str | None) -> tuple[Model, Tokenizer]:
+    from ms_plm.config.model import ModelConfig
+    from ms_plm.kernels import Call, Kernels
+    from ms_plm.models.folder import build_model, check_vocabulary, read_weights
+    from ms_plm.tokenization import Tokenizer
+
+    config, tokenizer = ModelConfig.load(folder), Tokenizer.load(folder)
+    check_vocabulary(config, tokenizer, str(folder))
+    weights = read_weights(folder)
+    if head is None:
+        pairs = weights.has_part(config, "next_sentence") and weights.has_part(config, "pooler")
+        head = "pretraining" if pairs else "masked_lm"
+    return build_model(weights, config, head, kernels=Kernels(Call(device))), tokenizer
