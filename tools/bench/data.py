@@ -1,18 +1,23 @@
-"""How fast samples are loaded: samples/s of our loader beside a plain loop over samples, in one run.
+"""How fast data is made ready, in one run: `prepare` in MB/s, loading in samples/s, each beside a plain peer.
 
-    python tools/bench/data.py                          # an artificial corpus
-    python tools/bench/data.py --corpus prepared/zh     # one that `ms-plm prepare` made
+    python tools/bench/data.py TEXT [TEXT ...] --vocab MODEL_FOLDER --step   # both halves, and the step they feed
+    python tools/bench/data.py --corpus prepared/zh      # loading from a corpus that `ms-plm prepare` made
+    python tools/bench/data.py                           # loading from an artificial corpus
 
-The plain loop does the same work one sample after the other with Python lists, as the usual
-`create_pretraining_data.py` scripts do: chunk, sentence pair, whole words in random order, 80/10/10, padding. Both read
-the same memory-mapped arrays; rounds alternate, so that other work on the machine hits both.
+The peer of `prepare` is told in prepare.py. The peer of the loader does the same work one sample after the other with
+Python lists, as the usual `create_pretraining_data.py` scripts do: chunk, sentence pair, whole words in random order,
+80/10/10, padding. Both read the same memory-mapped arrays; rounds alternate, so that other work on the machine hits
+both. `--step` adds the training step of the tiny model (4 layers x 256, length 128, batch 32) to the turns, in a
+process that is stopped while others are measured, and says how many times faster loading is than what it consumes.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import random
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -21,12 +26,20 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import prepare as prepare_bench
+from train_step import Worker
 
 from ms_plm.config.recipe import MaskingSection
 from ms_plm.data.corpus import Corpus
 from ms_plm.data.loader import UpdateLoader
 from ms_plm.data.masking import TokenMasking, build_masking
 from ms_plm.data.samples import CorpusSamples
+
+STEP = {"batch": 32, "length": 128, "layers": 4, "hidden": 256}
+"""The tiny model of the recipe nezha_tiny_pretrain_zh."""
+PLAIN = "plain loop, whole words, pairs"
+FEED = f"loader, whole words, pairs, {STEP['batch']} an update"
+CONSUMED = "training step of the tiny model consumes"
 
 
 @dataclass
@@ -138,70 +151,117 @@ class PlainLoop:
         return chosen, labels
 
 
-def rate(load: Callable[[int], None], samples: int) -> float:
+Load = Callable[[int], int]  # loads about so many samples and says how many
+
+
+def rate(load: Load, samples: int) -> float:
     """Samples per second of one round."""
     start = time.perf_counter()
-    load(samples)
-    return samples / (time.perf_counter() - start)
+    loaded = load(samples)
+    return loaded / (time.perf_counter() - start)
 
 
-def ours(loader: UpdateLoader) -> Callable[[int], None]:
-    def load(samples: int) -> None:
-        for _ in loader.updates(0, samples // loader.batch):
-            pass
+def ours(loader: UpdateLoader) -> Load:
+    def load(samples: int) -> int:
+        return sum(loader.batch for _ in loader.updates(0, samples // loader.batch))
 
     return load
 
 
+def measured(args: argparse.Namespace, source: CorpusSamples, packed: CorpusSamples) -> dict[str, Load]:
+    """What is measured: a name, and what loads samples."""
+    plain = PlainLoop(source, build_masking(MaskingSection(), source.tokenizer), 1)
+
+    def loop(samples: int) -> int:
+        parts = max(1, samples // 8 // args.batch)  # it is slow: a part of them tells
+        return sum(len(plain.batch(args.batch)["input_ids"]) for _ in range(parts))
+
+    def make(text: CorpusSamples, workers: int, batch: int = args.batch, **options: object) -> Load:
+        strategy = build_masking(MaskingSection(**options), text.tokenizer)
+        return ours(UpdateLoader(text, strategy, 1, batch, min(STEP["batch"], batch), workers=workers))
+
+    return {
+        PLAIN: loop,
+        "loader, whole words, pairs, calling thread": make(source, 0),
+        "loader, whole words, pairs, 1 thread": make(source, 1),
+        "loader, whole words, pairs, 2 threads": make(source, 2),
+        FEED: make(source, 1, STEP["batch"]),
+        "loader, spans of 1-3 words, pairs": make(source, 0, ngram=3),
+        "loader, tokens, pairs": make(source, 0, strategy="token"),
+        "loader, whole words, packed": make(packed, 0),
+    }
+
+
+def take_turns(args: argparse.Namespace, loads: dict[str, Load], worker: Worker | None) -> dict[str, list[float]]:
+    """Samples per second of everything, round by round; the first round warms up and is left out."""
+    rates: dict[str, list[float]] = {name: [] for name in loads}
+    for number in range(args.rounds + 1):
+        for name, load in loads.items():
+            value = rate(load, args.samples)
+            if number:
+                rates[name].append(value)
+        if worker:
+            worker.run(args.steps)
+    if worker:
+        rates[CONSUMED] = [STEP["batch"] / seconds for seconds in worker.seconds[args.steps :]]
+    return rates
+
+
+def report(rates: dict[str, list[float]]) -> None:
+    """The table, and the ratio between loading and the step."""
+    slow = statistics.median(rates[PLAIN])
+    for name, values in rates.items():
+        middle = statistics.median(values)
+        line = f"{name:<46}{middle:>10,.0f} samples/s ({min(values):,.0f} - {max(values):,.0f})"
+        print(line if name == CONSUMED else f"{line:<82}{middle / slow:>6.1f} x")
+    if CONSUMED in rates:
+        fed, consumed = rates[FEED], rates[CONSUMED]
+        print(
+            f"loading / step: {statistics.median(fed) / statistics.median(consumed):.1f} (medians), "
+            f"{max(fed) / max(consumed):.1f} (best of each), {min(fed) / max(consumed):.1f} (worst load, best step)"
+        )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--corpus", type=Path, help="prepared corpus; default: an artificial one")
-    parser.add_argument("--length", type=int, default=128)
+    prepare_bench.add_arguments(parser, "*")
+    parser.add_argument("--corpus", type=Path, help="prepared corpus, instead of texts")
+    parser.add_argument("--length", type=int, default=STEP["length"])
     parser.add_argument("--batch", type=int, default=256, help="sequences per update")
     parser.add_argument("--samples", type=int, default=8192, help="per round")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--step", action="store_true", help="also the training step that consumes the samples")
+    parser.add_argument("--steps", type=int, default=5, help="of training, per round")
     args = parser.parse_args()
-    corpus = Corpus.open(args.corpus) if args.corpus else ArtificialCorpus(4000)
+    if args.texts and args.corpus:
+        parser.error("give texts or --corpus, not both")
     args.samples = max(1, args.samples // args.batch) * args.batch
-
-    with tempfile.TemporaryDirectory() as cache:
+    with tempfile.TemporaryDirectory() as temporary:
+        cores = len(os.sched_getaffinity(0))
+        print(f"{cores} cores, load average {os.getloadavg()[0]:.1f} before the run", flush=True)
+        if args.texts:
+            corpus = prepare_bench.compare(args, Path(temporary))
+        else:
+            corpus = Corpus.open(args.corpus) if args.corpus else ArtificialCorpus(4000)
         start = time.perf_counter()
-        source = CorpusSamples(corpus, "train", args.length, cache=cache)
+        source = CorpusSamples(corpus, "train", args.length, cache=temporary)
         seconds = time.perf_counter() - start
         tokens = int(source._table["length"].sum(dtype=np.int64))
         print(f"{len(source):,} samples of {tokens:,} tokens; sample table built in {seconds:.2f} s")
-        packed = CorpusSamples(corpus, "train", args.length, nsp=False, cache=cache)
-        masking = build_masking(MaskingSection(), source.tokenizer)
-        plain = PlainLoop(source, masking, 1)
-
-        def loop(samples: int) -> None:
-            for _ in range(samples // args.batch):
-                plain.batch(args.batch)
-
-        def make(text: CorpusSamples, workers: int, **options: object) -> Callable[[int], None]:
-            strategy = build_masking(MaskingSection(**options), text.tokenizer)
-            return ours(UpdateLoader(text, strategy, 1, args.batch, min(32, args.batch), workers=workers))
-
-        measured = {
-            "plain loop, whole words, pairs": loop,
-            "loader, whole words, pairs, calling thread": make(source, 0),
-            "loader, whole words, pairs, 1 thread": make(source, 1),
-            "loader, whole words, pairs, 2 threads": make(source, 2),
-            "loader, spans of 1-3 words, pairs": make(source, 0, ngram=3),
-            "loader, tokens, pairs": make(source, 0, strategy="token"),
-            "loader, whole words, packed": make(packed, 0),
-        }
-        rates: dict[str, list[float]] = {name: [] for name in measured}
-        for number in range(args.rounds + 1):  # the first round warms up
-            for name, load in measured.items():
-                value = rate(load, max(args.batch, args.samples // 8) if load is loop else args.samples)
-                if number:
-                    rates[name].append(value)
-    slow = statistics.median(rates["plain loop, whole words, pairs"])
+        packed = CorpusSamples(corpus, "train", args.length, nsp=False, cache=temporary)
+        loads = measured(args, source, packed)
+        size = {**STEP, "vocabulary": len(source.tokenizer.vocabulary), "threads": cores}
+        worker = Worker("step", sys.executable, "_mindspore_worker.py", size) if args.step else None
+        try:
+            if worker:
+                print(f"step: {worker.ready['ready']}, {cores} threads, dropout masks included", flush=True)
+            rates = take_turns(args, loads, worker)
+        finally:
+            if worker:
+                worker.close()
     print(f"length {args.length}, {args.batch} sequences an update; median of {args.rounds} rounds (smallest, largest)")
-    for name, values in rates.items():
-        middle = statistics.median(values)
-        print(f"{name:<46}{middle:>10,.0f} samples/s ({min(values):,.0f} - {max(values):,.0f}){middle / slow:>8.1f} x")
+    report(rates)
+    print(f"load average {os.getloadavg()[0]:.1f} after the run")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import shutil
 import statistics
 import tempfile
 import time
@@ -24,6 +23,7 @@ from tokenizers import Tokenizer as Library
 from tokenizers import models, normalizers, pre_tokenizers
 
 from ms_plm.config.recipe import TextSection
+from ms_plm.data.corpus import Corpus
 from ms_plm.data.prepare import prepare
 from ms_plm.tokenization import Tokenizer
 
@@ -54,36 +54,43 @@ def timed(function, *arguments, **options) -> tuple[float, object]:
     return time.perf_counter() - start, result
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("texts", nargs="+", help=".txt files")
-    parser.add_argument("--vocab", required=True)
+def add_arguments(parser: argparse.ArgumentParser, texts: str) -> None:
+    """What says which text is measured and how; `texts` is argparse's number of .txt files."""
+    parser.add_argument("texts", nargs=texts, help=".txt files")
+    parser.add_argument("--vocab", help="model folder or vocab.txt")
     parser.add_argument("--lower-case", action=argparse.BooleanOptionalAction)
     parser.add_argument("--segmenter", default="auto")
-    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--processes", type=int, default=1)
-    args = parser.parse_args()
 
-    tokenizer = Tokenizer.load(args.vocab, args.lower_case)
-    library = plain_library(tokenizer)
+
+def compare(args: argparse.Namespace, folder: Path) -> Corpus:
+    """Measure both by turns, print the table, and give the last corpus, which lies in `folder`."""
+    if not args.vocab:
+        raise SystemExit("--vocab: say which model folder or vocab.txt the text is for")
+    library = plain_library(Tokenizer.load(args.vocab, args.lower_case))
     source = TextSection(files=tuple(args.texts), dedup=True, segmenter=args.segmenter)
     megabytes = sum(os.path.getsize(path) for path in args.texts) / 1e6
     ours, plain = [], []
-    folder = Path(tempfile.mkdtemp())
-    try:
-        for number in range(args.rounds):
-            fresh = Tokenizer.load(args.vocab, args.lower_case)  # nothing remembered from the round before
-            seconds, corpus = timed(prepare, source, fresh, folder / str(number), processes=args.processes)
-            ours.append(megabytes / seconds)
-            seconds, tokens = timed(plain_loop, args.texts, library)
-            plain.append(megabytes / seconds)
-    finally:
-        shutil.rmtree(folder)
+    for number in range(args.rounds):
+        fresh = Tokenizer.load(args.vocab, args.lower_case)  # nothing remembered from the round before
+        seconds, corpus = timed(prepare, source, fresh, folder / str(number), processes=args.processes)
+        ours.append(megabytes / seconds)
+        seconds, tokens = timed(plain_loop, args.texts, library)
+        plain.append(megabytes / seconds)
     counted = sum(row["tokens"] for row in corpus.manifest["counts"].values())
     print(f"{megabytes:.1f} MB, {counted:,} tokens ({tokens:,} in the plain loop); medians of {args.rounds} rounds")
-    print(f"prepare, {args.processes} process(es)  {statistics.median(ours):6.2f} MB/s")
-    print(f"plain tokenizers loop   {statistics.median(plain):6.2f} MB/s")
-    print(f"ratio                   {statistics.median(ours) / statistics.median(plain):6.2f}")
+    for name, rates in ((f"prepare, {args.processes} process(es)", ours), ("plain tokenizers loop", plain)):
+        print(f"{name:24}{statistics.median(rates):6.2f} MB/s ({min(rates):.2f} - {max(rates):.2f})")
+    print(f"{'ratio':24}{statistics.median(ours) / statistics.median(plain):6.2f}", flush=True)
+    return corpus
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_arguments(parser, "+")
+    parser.add_argument("--rounds", type=int, default=3)
+    with tempfile.TemporaryDirectory() as folder:
+        compare(parser.parse_args(), Path(folder))
 
 
 if __name__ == "__main__":
