@@ -8,7 +8,10 @@ import os
 import stat
 from pathlib import Path
 
+import numpy as np
 import pytest
+import safetensors.numpy
+from safetensors import SafetensorError, safe_open
 
 from ms_plm.common import files
 from ms_plm.common.errors import DamagedFileError, UserError
@@ -150,6 +153,25 @@ def test_a_damaged_json_file_is_named(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "config.json").write_bytes(content)
     with pytest.raises(DamagedFileError, match=r"config\.json: not a JSON file in UTF-8"):
         files.read_json(tmp_path / "config.json")
+
+
+def test_tensors_come_back_with_their_metadata(tmp_path: Path) -> None:
+    values = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.array([1, 2], np.int32)}
+    files.write_tensors(tmp_path / "t.safetensors", values, {"format": "pt"})
+    with safe_open(tmp_path / "t.safetensors", "numpy") as file:
+        assert file.metadata() == {"format": "pt"}
+        for name, value in values.items():
+            np.testing.assert_array_equal(file.get_tensor(name), value)
+
+
+def test_tensors_on_a_full_disk_name_the_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(tensors, path, metadata=None) -> None:
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr(safetensors.numpy, "save_file", full)
+    with pytest.raises(UserError, match="disk is full"), files.replacing_file(tmp_path / "t.safetensors") as temporary:
+        files.write_tensors(temporary, {})
+    assert _names(tmp_path) == []
 
 
 def test_hashes_are_those_of_the_bytes(tmp_path: Path) -> None:
