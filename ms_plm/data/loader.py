@@ -17,9 +17,10 @@ import numpy as np
 
 from ms_plm.common import rng
 from ms_plm.common.errors import UserError
-from ms_plm.data.masking import MaskedBatch, Masking
+from ms_plm.data.batches import MaskedBatch, SampleBatch
+from ms_plm.data.masking import Masking
 from ms_plm.data.order import EpochOrder, keys_of
-from ms_plm.data.samples import SampleBatch, SampleSource
+from ms_plm.data.samples import SampleSource
 
 Arrays = dict[str, Any]  # NumPy arrays until `finish` makes of them what the device wants
 Made = tuple[SampleBatch, MaskedBatch, np.ndarray]  # samples, their masks and their dropout keys

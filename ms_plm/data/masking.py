@@ -14,33 +14,16 @@ import numpy as np
 
 from ms_plm.common import rng
 from ms_plm.common.errors import UserError
+from ms_plm.data.batches import MaskedBatch, SampleBatch
 
 if TYPE_CHECKING:
     from ms_plm.config.recipe import MaskingSection
-    from ms_plm.data.samples import SampleBatch
     from ms_plm.tokenization import Tokenizer
 
 _PRIORITY, _ACTION, _REPLACEMENT, _SPAN = range(4)  # operation numbers of the draws
 _UNUSED = re.compile(r"\[unused\d+\]")
 _NEVER = np.iinfo(np.int32).max  # the length of a unit that does not exist
 _LAST = np.uint64(0xFFFFFFFFFFFFFFFF)  # its place in a queue
-
-
-@dataclass(frozen=True)
-class MaskedBatch:
-    """What a masking strategy gives; `P` is its `largest_count(max_length)`.
-
-    Attributes:
-        input_ids: int32 `[n, S]`, what the model sees.
-        positions: int32 `[n, P]`, ascending; unused slots are 0.
-        labels: int32 `[n, P]`, the tokens that stood there; unused slots are 0.
-        weights: float32 `[n, P]`; unused slots are 0.
-    """
-
-    input_ids: np.ndarray
-    positions: np.ndarray
-    labels: np.ndarray
-    weights: np.ndarray
 
 
 class Masking(Protocol):

@@ -20,9 +20,9 @@ import numpy as np
 
 from ms_plm.common.errors import DamagedFileError, UserError
 from ms_plm.common.files import read_json, replacing_folder, sha256_file, write_json
-from ms_plm.data.masking import MaskedBatch, Masking
+from ms_plm.data.batches import MaskedBatch, SampleBatch
+from ms_plm.data.masking import Masking
 from ms_plm.data.mindrecord_columns import COLUMNS, check_rows, row_shapes
-from ms_plm.data.samples import SampleBatch
 from ms_plm.data.table import ColumnFile, building, map_array
 
 if TYPE_CHECKING:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -10,40 +9,16 @@ import numpy as np
 
 from ms_plm.common import rng
 from ms_plm.common.errors import UserError
+from ms_plm.data.batches import SampleBatch
 from ms_plm.data.order import keys_of
 from ms_plm.data.table import ROLES, SampleTable, ragged_range
 
 if TYPE_CHECKING:
     from ms_plm.data.corpus import Corpus
-    from ms_plm.data.masking import MaskedBatch
     from ms_plm.tokenization import Tokenizer
 
 # operation numbers of the draws that make a pair
 _SPLIT, _RANDOM_NEXT, _PARTNER, _PARTNER_SPLIT, _SHORT, _TARGET = range(6)
-
-
-@dataclass(frozen=True)
-class SampleBatch:
-    """Unmasked samples `[n, S]`.
-
-    Attributes:
-        input_ids: int32; padding is the tokenizer's.
-        token_type_ids: int32; 1 in the second segment of a pair.
-        attention_mask: int32; 0 for padding.
-        word_starts: bool; True where a word begins.
-        maskable: bool; False for special tokens and padding.
-        next_sentence_labels: int32 `[n]`, 0 where the second segment follows the first, 1 where it is a random one
-            (BERT's order); None without pairs.
-        masked: masks that come with the data (MindRecord), else None.
-    """
-
-    input_ids: np.ndarray
-    token_type_ids: np.ndarray
-    attention_mask: np.ndarray
-    word_starts: np.ndarray
-    maskable: np.ndarray
-    next_sentence_labels: np.ndarray | None = None
-    masked: MaskedBatch | None = None
 
 
 class SampleSource(Protocol):

@@ -12,8 +12,8 @@ from scipy import stats
 from ms_plm.common import rng
 from ms_plm.common.errors import UserError
 from ms_plm.config.recipe import MaskingSection
-from ms_plm.data.masking import MaskedBatch, build_masking
-from ms_plm.data.samples import SampleBatch
+from ms_plm.data.batches import MaskedBatch, SampleBatch
+from ms_plm.data.masking import build_masking
 
 S = 64
 TOKENIZER = FakeTokenizer(1000)

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from ms_plm.common.errors import UserError
 from ms_plm.config.recipe import TextSection
 from ms_plm.data import table
+from ms_plm.data.batches import SampleBatch
 from ms_plm.data.prepare import prepare
-from ms_plm.data.samples import CorpusSamples, SampleBatch
+from ms_plm.data.samples import CorpusSamples
 from ms_plm.tokenization import Tokenizer
 
 T = FakeTokenizer(1000)

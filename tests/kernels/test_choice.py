@@ -8,7 +8,7 @@ import pytest
 
 from ms_plm.common.errors import UserError
 from ms_plm.kernels import Call, Kernels
-from ms_plm.kernels.registry import implementations
+from ms_plm.kernels.choice import implementations
 
 CPU_TRAINING = Call(device="cpu", training=True)
 
@@ -75,7 +75,7 @@ def test_a_form_that_declines_says_why() -> None:
 
 
 def test_a_choice_is_logged_once_with_its_reason(caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.INFO, "ms_plm.kernels.registry"):
+    with caplog.at_level(logging.INFO, "ms_plm.kernels.choice"):
         kernels = Kernels(CPU_TRAINING)
         for _ in range(3):
             kernels.build("layer_norm", size=4, epsilon=1e-12)
