@@ -16,6 +16,8 @@ from ms_plm.data.samples import CorpusSamples, SampleSource
 from ms_plm.tokenization import Tokenizer
 
 log = logging.getLogger(__name__)
+EVALUATION_SEED = 0
+"""Held-out pairs and masks are the same for every run, so that figures of different runs can be compared."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,7 @@ def open_data(
     Args:
         data: section of a recipe.
         evaluate: may name another corpus for evaluation.
-        seed: of the draws that make samples.
+        seed: of the draws that make training samples.
         processes: to prepare raw text with.
         model_folder: a model that training continues from; its tokenizer is the default.
 
@@ -92,27 +94,25 @@ def open_data(
     """
     tokenizer = open_tokenizer(data, model_folder)
     if data.mindrecord:
-        return _open_mindrecord(data, evaluate, seed, tokenizer)
+        return _open_mindrecord(data, evaluate, tokenizer)
     corpus = open_corpus(data, tokenizer, processes)
     tokenizer = tokenizer or corpus.tokenizer()
     train = _samples(corpus, "train", data, seed)
-    held_out = _other_held_out(data, evaluate, seed, tokenizer)
+    held_out = _other_held_out(data, evaluate, tokenizer)
     if held_out is None and corpus.counts("held_out").documents:
-        held_out = _samples(corpus, "held_out", data, seed)
+        held_out = _samples(corpus, "held_out", data, EVALUATION_SEED)
     masking = build_masking(data.masking, tokenizer)
     return PretrainingData(tokenizer, corpus, train, held_out, masking, corpus.fingerprint)
 
 
-def _other_held_out(
-    data: DataSection, evaluate: EvaluateSection, seed: int, tokenizer: Tokenizer
-) -> CorpusSamples | None:
+def _other_held_out(data: DataSection, evaluate: EvaluateSection, tokenizer: Tokenizer) -> CorpusSamples | None:
     """Samples of the corpus that is named for evaluation: its held-out documents, else all of it."""
     if not evaluate.corpus:
         return None
     corpus = Corpus.open(place(evaluate.corpus))
     corpus.check_vocabulary(tokenizer)
     split = "held_out" if corpus.counts("held_out").documents else "train"
-    return _samples(corpus, split, data, seed)
+    return _samples(corpus, split, data, EVALUATION_SEED)
 
 
 def _samples(corpus: Corpus, split: str, data: DataSection, seed: int) -> CorpusSamples:
@@ -127,9 +127,7 @@ def _samples(corpus: Corpus, split: str, data: DataSection, seed: int) -> Corpus
     )
 
 
-def _open_mindrecord(
-    data: DataSection, evaluate: EvaluateSection, seed: int, tokenizer: Tokenizer | None
-) -> PretrainingData:
+def _open_mindrecord(data: DataSection, evaluate: EvaluateSection, tokenizer: Tokenizer | None) -> PretrainingData:
     """Samples whose masks are in the files; held-out documents come from `evaluate.corpus`, masked as `data` says."""
     from ms_plm.data.mindrecord import MindRecordSamples
 
@@ -144,6 +142,6 @@ def _open_mindrecord(
             f"data.max_length is {data.max_length}, but the samples in {path} have {train.max_length} tokens. Set "
             f"data.max_length={train.max_length}, or write the files anew with --max-length {data.max_length}."
         )
-    held_out = _other_held_out(data, evaluate, seed, tokenizer)
+    held_out = _other_held_out(data, evaluate, tokenizer)
     masking = train.masking(otherwise=build_masking(data.masking, tokenizer))
     return PretrainingData(tokenizer, None, train, held_out, masking, train.fingerprint)

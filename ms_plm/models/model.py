@@ -61,6 +61,20 @@ class Model(nn.Cell):
         initialise(self, self.config.initializer_range, seed)
         return self
 
+    def __call__(self, input_ids, *args, **kwargs):
+        """`construct`, compiled; the length is checked before.
+
+        Raises:
+            UserError: the input is longer than an absolute position table.
+        """
+        length = input_ids.shape[1]
+        if self.limit is not None and length > self.limit:
+            raise UserError(
+                f"an input of length {length} is longer than max_position_embeddings {self.limit} of this model; cut "
+                "it with the tokenizer's max_length, or use a model with relative positions, which has no limit."
+            )
+        return super().__call__(input_ids, *args, **kwargs)
+
     def construct(self, input_ids, token_type_ids=None, attention_mask=None, rng=None, masked_positions=None):
         """Run the model.
 
@@ -73,12 +87,7 @@ class Model(nn.Cell):
 
         Returns:
             `ModelOutput`.
-
-        Raises:
-            ValueError: longer than an absolute position table.
         """
-        if self.limit is not None and input_ids.shape[1] > self.limit:
-            raise ValueError("the input is longer than max_position_embeddings of this model")
         if token_type_ids is None:
             token_type_ids = ops.zeros_like(input_ids)
         if attention_mask is None:

@@ -88,7 +88,7 @@ class Checkpoint:
                 f"{self.folder / STATE}: holds another training state than this recipe needs (for example "
                 f"{', '.join(differing)}). Resume with the recipe that the run was started with."
             )
-        for name, parameter in state.items():
+        for name, parameter in state.items():  # before the first step: a compiled one would keep what it has seen
             parameter.set_data(Tensor(values[name].reshape(parameter.shape)))
 
 

@@ -60,7 +60,7 @@ def draw_loss_curve(folder: Path, picture: Path) -> bool:
     try:
         from matplotlib.figure import Figure
     except ImportError:
-        log.info("no loss curve: the extra viz is not installed (pip install 'ms-plm[viz]')")
+        log.info("no loss curve: the extra viz is not installed (pip install matplotlib)")
         return False
     records = read_metrics(folder)
     figure = Figure(figsize=(7, 4), layout="constrained")

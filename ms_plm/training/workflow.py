@@ -17,7 +17,7 @@ from ms_plm.config.places import place
 from ms_plm.config.precision import PrecisionPolicy, policy_for
 from ms_plm.config.recipe import Recipe
 from ms_plm.data.loader import EvaluationBatches, UpdateLoader
-from ms_plm.data.sources import PretrainingData, open_data
+from ms_plm.data.sources import EVALUATION_SEED, PretrainingData, open_data
 from ms_plm.kernels import Call, Kernels
 from ms_plm.models.folder import check_vocabulary, load, save
 from ms_plm.models.model import Model
@@ -33,8 +33,6 @@ from ms_plm.training.step import StepOptions, TrainingStep, rng_maker
 from ms_plm.training.throughput import training_flops
 
 log = logging.getLogger(__name__)
-EVALUATION_SEED = 0
-"""Held-out masks are the same for every run, so that figures of different runs can be compared."""
 
 
 @dataclass(frozen=True)
