@@ -27,7 +27,7 @@ def test_nezha_reads_more_than_512_tokens() -> None:
 
 
 def test_a_text_longer_than_the_position_table_is_refused() -> None:
-    model = Model(tiny_config("bert", max_position_embeddings=4))
+    model = Model(tiny_config(model_type="bert", max_position_embeddings=4))
     with pytest.raises(UserError, match=r"length 5 is longer than max_position_embeddings 4.*max_length"):
         model(Tensor(np.zeros((1, 5), np.int32)))
 
