@@ -201,7 +201,7 @@ class TrainingLoop:
 
     def _collect(self, progress: Progress) -> None:
         """Wait for the device and take over the results that are due."""
-        for result in self._waiting:
+        for number, result in enumerate(self._waiting, progress.step - len(self._waiting) + 1):
             progress.pending.append(result.terms.asnumpy().astype(np.float64).tolist())
             scale = float(result.scale.asnumpy())
             if bool(result.finite.asnumpy()):
@@ -209,8 +209,8 @@ class TrainingLoop:
                 continue
             progress.skipped += 1
             progress.hopeless = progress.hopeless + 1 if scale <= 1.0 else 0
-            first = progress.step - len(self._waiting) + 1
-            log.warning("an update near step %d overflowed and was skipped; loss scale was %g", first, scale)
+            halved = ", now halved" if scale > 1.0 else ""
+            log.warning("update %d overflowed and was skipped; the loss scale was %g%s", number, scale, halved)
             if progress.hopeless >= _HOPELESS:
                 raise UserError(
                     f"training diverged: the gradients of {_HOPELESS} updates in a row are not finite (step "
