@@ -303,16 +303,16 @@ def same_training(one: Path, other: Path) -> dict[str, float]:
     return seen
 
 
-def msrun(recipe: Path, folder: Path, *arguments: str) -> subprocess.Popen[str]:
+def msrun(recipe: Path, folder: Path, **changes: object) -> subprocess.Popen[str]:
     """Start two processes by msrun; it ends when both have."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    overrides = [f"{key}={json.dumps(value)}" for key, value in SETTINGS.items()]
+    overrides = [f"{key}={json.dumps(value)}" for key, value in {**SETTINGS, **changes}.items()]
     return subprocess.Popen(
         [
             *("msrun", "--worker_num=2", "--local_worker_num=2", "--master_addr=127.0.0.1", f"--master_port={port}"),
             *("--join=True", f"--log_dir={folder.parent / (folder.name + '_logs')}", "--cluster_time_out=60"),
-            *("python", "-m", "ms_plm", "run", str(recipe), f"output.folder={folder}", *overrides, *arguments),
+            *("python", "-m", "ms_plm", "run", str(recipe), f"output.folder={folder}", *overrides),
         ],
         env=tiny_run.environment(),
         cwd=folder.parent,
@@ -347,6 +347,7 @@ def running_worker(job, base: Path, folder: Path) -> int:
     import psutil
 
     assert within(150, lambda: job.poll() is not None or tiny_run.last_step(folder) >= 3)
+    assert job.poll() is None, job.communicate()[0] + logs_of(folder)
     for process in psutil.Process(job.pid).children(recursive=True):
         try:
             environment = process.environ()
@@ -362,7 +363,7 @@ def running_worker(job, base: Path, folder: Path) -> int:
 def test_a_killed_or_stopped_process_ends_the_job_with_a_message(base: Path, tmp_path: Path, number: int) -> None:
     pytest.importorskip("psutil")
     folder = tmp_path / "run"
-    job = msrun(base / "tiny.yaml", folder, "train.steps=100000", "train.checkpoint.every=1000")
+    job = msrun(base / "tiny.yaml", folder, **{"train.steps": 100000, "train.checkpoint": {"every": 1000}})
     worker = None
     try:
         worker = running_worker(job, base, folder)
@@ -382,7 +383,7 @@ def test_a_killed_or_stopped_process_ends_the_job_with_a_message(base: Path, tmp
 @pytest.mark.slow
 def test_an_error_in_the_first_process_ends_the_others(base: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    job = msrun(base / "tiny.yaml", folder, f"data.corpus={tmp_path / 'nothing'}")
+    job = msrun(base / "tiny.yaml", folder, **{"data.corpus": str(tmp_path / "nothing")})
     begun = time.monotonic()
     output = job.communicate(timeout=120)[0]
     print(f"ended after {time.monotonic() - begun:.0f} s")
