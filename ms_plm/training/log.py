@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -64,10 +65,11 @@ class RunLog:
             self._events = _event_writer(folder, start)
 
     def write(self, step: int, kind: str, values: dict[str, Any]) -> None:
-        """Append a record `{"step", "kind", ...}`; numbers keep all their digits."""
+        """Append a record `{"step", "kind", ...}`; numbers keep all their digits, infinity and NaN become null."""
         if self._file is None:
             return
-        self._file.write(json.dumps({"step": step, "kind": kind, **values}, ensure_ascii=False) + "\n")
+        record = _json_numbers({"step": step, "kind": kind, **values})
+        self._file.write(json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n")
         self._file.flush()
         if self._events is not None:
             for name, value in values.items():
@@ -80,6 +82,13 @@ class RunLog:
         for item in (self._file, self._events):
             if item is not None:
                 item.close()
+
+
+def _json_numbers(value: Any) -> Any:
+    """A record without numbers that JSON has no name for, such as the gradient norm of an overflow."""
+    if isinstance(value, dict):
+        return {key: _json_numbers(inner) for key, inner in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def cut_back(path: Path, step: int) -> None:

@@ -145,6 +145,19 @@ def test_messages_go_to_train_log_and_to_standard_error(tmp_path: Path, capfd: p
         logger.handlers[:], logger.level, logger.propagate = before
 
 
+def test_what_is_not_a_number_becomes_null_as_json_has_no_name_for_it(tmp_path: Path) -> None:
+    log = RunLog(tmp_path, 10, False, True, 0)
+    log.write(1, "train", {"gradient_norm": float("nan"), "losses": {"a": float("inf"), "b": 1.5}})
+    log.close()
+
+    def refuse(name: str) -> None:
+        raise AssertionError(name)
+
+    (line,) = (tmp_path / METRICS).read_text(encoding="utf-8").splitlines()
+    record = json.loads(line, parse_constant=refuse)
+    assert record == {"step": 1, "kind": "train", "gradient_norm": None, "losses": {"a": None, "b": 1.5}}
+
+
 def test_metrics_are_one_json_object_a_line(tmp_path: Path) -> None:
     path = _written(tmp_path, 1, 2)
     assert [json.loads(line)["kind"] for line in path.read_text(encoding="utf-8").splitlines()] == ["train", "train"]
