@@ -81,7 +81,10 @@ class Outcome:
 
 @contextmanager
 def stop_signals() -> Iterator[list[str]]:
-    """A list that receives the name of SIGTERM or SIGINT when one arrives; a second SIGINT interrupts at once."""
+    """A list that receives the name of SIGTERM or SIGINT when one arrives; a second SIGINT interrupts at once.
+
+    (Once it has compiled a graph, MindSpore turns SIGINT into SIGTERM, so Ctrl-C then reads as that.)
+    """
     received: list[str] = []
 
     def note(number: int, frame: Any) -> None:

@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -303,7 +304,7 @@ def same_training(one: Path, other: Path) -> dict[str, float]:
     return seen
 
 
-def msrun(recipe: Path, folder: Path, **changes: object) -> subprocess.Popen[str]:
+def msrun(recipe: Path, folder: Path, *flags: str, **changes: object) -> subprocess.Popen[str]:
     """Start two processes by msrun; it ends when both have."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
@@ -312,7 +313,7 @@ def msrun(recipe: Path, folder: Path, **changes: object) -> subprocess.Popen[str
         [
             *("msrun", "--worker_num=2", "--local_worker_num=2", "--master_addr=127.0.0.1", f"--master_port={port}"),
             *("--join=True", f"--log_dir={folder.parent / (folder.name + '_logs')}", "--cluster_time_out=60"),
-            *("python", "-m", "ms_plm", "run", str(recipe), f"output.folder={folder}", *overrides),
+            *("python", "-m", "ms_plm", "run", str(recipe), f"output.folder={folder}", *overrides, *flags),
         ],
         env=tiny_run.environment(),
         cwd=folder.parent,
@@ -339,6 +340,20 @@ def test_two_processes_train_as_one(base: Path, one_batch: Path) -> None:
     assert job.returncode == 0, output + logs_of(folder)
     assert output.count("The model is in") <= 1
     assert "2 processes x 1 forward x 4" in (folder / "train.log").read_text(encoding="utf-8")
+    print(same_training(one_batch, folder))
+
+
+@pytest.mark.slow
+def test_what_one_process_began_two_may_finish(base: Path, one_batch: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(one_batch, folder)
+    shutil.rmtree(folder / "model")
+    for step in range(6, 11):
+        shutil.rmtree(folder / "checkpoints" / f"step-{step:06d}")
+    job = msrun(base / "tiny.yaml", folder, "--resume")
+    output = job.communicate(timeout=180)[0]
+    assert job.returncode == 0, output + logs_of(folder)
+    assert "(step 5)" in (folder / "train.log").read_text(encoding="utf-8")
     print(same_training(one_batch, folder))
 
 

@@ -269,5 +269,5 @@ def test_a_signal_from_outside_ends_with_1_and_the_command_that_goes_on(base, wh
     output = process.communicate(timeout=60)[0]
     assert process.returncode == 1
     assert output.rstrip().endswith(f"Continue with: ms-plm run {folder} --resume")
-    assert f"{signal.Signals(number).name} received" in output
+    assert "SIGTERM received" in output  # once it has compiled, MindSpore turns SIGINT into SIGTERM
     assert list((folder / "checkpoints").glob("step-*/trainer.json"))
