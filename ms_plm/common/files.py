@@ -51,6 +51,13 @@ def full_disk_named(path: Path) -> Iterator[None]:
         ) from error
 
 
+def _permit(path: str | os.PathLike, mode: int) -> None:
+    """Give what was made as a temporary (for its owner only) the permissions of anything new."""
+    mask = os.umask(0)
+    os.umask(mask)
+    os.chmod(path, mode & ~mask)
+
+
 @contextlib.contextmanager
 def replacing_file(path: str | os.PathLike) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success it is renamed to `path`, on failure removed.
@@ -67,9 +74,7 @@ def replacing_file(path: str | os.PathLike) -> Iterator[Path]:
         with full_disk_named(path):
             yield temporary
             fsync_path(temporary)
-            mask = os.umask(0)
-            os.umask(mask)
-            os.chmod(temporary, 0o666 & ~mask)
+            _permit(temporary, 0o666)
             os.replace(temporary, path)
             fsync_path(path.parent)
     finally:
@@ -91,9 +96,7 @@ def replacing_folder(path: str | os.PathLike) -> Iterator[Path]:
             yield temporary
             for file in sorted(temporary.rglob("*")):
                 fsync_path(file)
-            mask = os.umask(0)
-            os.umask(mask)
-            os.chmod(temporary, 0o777 & ~mask)
+            _permit(temporary, 0o777)
             if path.exists():
                 old = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".old", dir=path.parent))
                 os.replace(path, old / "replaced")
@@ -132,6 +135,7 @@ def write_tensors(path: str | os.PathLike, tensors: dict[str, Any], metadata: di
         if number := re.search(r"\(os error (\d+)\)", str(error)):
             raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from error
         raise
+    _permit(path, 0o666)
 
 
 def read_json(path: str | os.PathLike) -> Any:

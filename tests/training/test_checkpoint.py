@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import tiny
 from mindspore import Tensor
+from tiny_run import listening
 
 import ms_plm.training.checkpoint as module
 from ms_plm.common.errors import UserError
@@ -66,16 +67,6 @@ def store(tmp_path: Path) -> CheckpointStore:
     return CheckpointStore(tmp_path / "checkpoints", keep=2)
 
 
-@pytest.fixture
-def log(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> pytest.LogCaptureFixture:
-    """Messages of the package, whatever a run in this process did to its logger before."""
-    logger = logging.getLogger("ms_plm")
-    monkeypatch.setattr(logger, "propagate", True)
-    monkeypatch.setattr(logger, "level", logging.INFO)
-    caplog.set_level(logging.INFO, "ms_plm")
-    return caplog
-
-
 def save(store: CheckpointStore, trained: Trained, step: int, best: int | None = None, **record: object) -> Path:
     return store.save(step, trained.model, TOKENIZER, trained.state, record, best)
 
@@ -113,6 +104,12 @@ def test_a_checkpoint_is_a_model_folder(trained: Trained, store: CheckpointStore
     assert tokenizer.vocabulary == TOKENIZER.vocabulary
     mine = dict(trained.model.parameters_and_names())
     assert all(np.array_equal(p.asnumpy(), mine[name].asnumpy()) for name, p in model.parameters_and_names())
+
+
+def test_others_may_read_it_as_any_new_file(trained: Trained, store: CheckpointStore, tmp_path: Path) -> None:
+    (tmp_path / "new").touch()
+    modes = {path.stat().st_mode for path in [tmp_path / "new", *save(store, trained, 1).iterdir()]}
+    assert len(modes) == 1
 
 
 def test_the_newest_are_kept_and_the_best_beside_them(trained: Trained, store: CheckpointStore) -> None:
@@ -169,14 +166,15 @@ def two(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("damage", [truncated, emptied, flipped, missing], ids=lambda f: f.__name__)
 @pytest.mark.parametrize("name", FILES)
-def test_any_damage_to_any_file_is_named_and_the_one_before_is_used(two: Path, tmp_path: Path, log, name, damage):
+def test_any_damage_to_any_file_is_named_and_the_one_before_is_used(two: Path, tmp_path: Path, name, damage):
     shutil.copytree(two, tmp_path / "checkpoints")
     file = tmp_path / "checkpoints" / "step-000020" / name
     damage(file)
-    checkpoint = CheckpointStore(file.parents[1], 2).newest()
+    with listening() as log:
+        checkpoint = CheckpointStore(file.parents[1], 2).newest()
     assert checkpoint is not None
     assert checkpoint.step == 10
-    warnings = [record.getMessage() for record in log.records if record.levelno == logging.WARNING]
+    warnings = [record.getMessage() for record in log if record.levelno == logging.WARNING]
     assert len(warnings) == 1
     assert str(file) in warnings[0]
     assert file.parent.is_dir()  # looked at, not removed

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import os
 import signal
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from mindspore import Tensor
+from tiny_run import listening
 
 from ms_plm.common.errors import UserError
 from ms_plm.config.recipe import ParallelSection, Recipe
@@ -122,15 +122,6 @@ class Bench:
 
 def losses(*values: float) -> list[dict[str, float]]:
     return [{"loss": value, "accuracy": 1 / (1 + value)} for value in values]
-
-
-@pytest.fixture
-def messages(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[str]]:
-    logger = logging.getLogger("ms_plm")
-    monkeypatch.setattr(logger, "propagate", True)
-    monkeypatch.setattr(logger, "level", logging.INFO)
-    caplog.set_level(logging.INFO, "ms_plm")
-    return lambda: [record.getMessage() for record in caplog.records]
 
 
 def send(number: int, at: int) -> Callable[[int], None]:
@@ -247,13 +238,15 @@ def test_a_run_that_was_finished_has_nothing_left_to_do(tmp_path: Path) -> None:
     assert outcome.tokens_per_second == 0
 
 
-def test_skipped_updates_are_counted_and_told(tmp_path: Path, messages) -> None:
+def test_skipped_updates_are_counted_and_told(tmp_path: Path) -> None:
     bench = Bench(tmp_path, Step(bad=frozenset({3, 7}), scale=1024.0), log=4)
-    bench.run()
+    with listening() as log:
+        bench.run()
+    messages = [record.getMessage() for record in log]
     assert [(r["step"], r["skipped"]) for r in bench.records] == [(4, 1), (8, 2), (12, 2)]
-    told = [message for message in messages() if "overflowed" in message]
+    told = [message for message in messages if "overflowed" in message]
     assert told == [f"update {n} overflowed and was skipped; the loss scale was 1024, now halved" for n in (3, 7)]
-    assert "scale 1024  skipped 2" in messages()[-1]
+    assert "scale 1024  skipped 2" in messages[-1]
 
 
 def test_gradients_that_stay_broken_at_the_smallest_scale_end_the_run(tmp_path: Path) -> None:

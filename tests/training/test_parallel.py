@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import logging
 import os
 import re
 import shutil
@@ -213,14 +212,14 @@ def test_when_one_of_three_is_stopped_the_first_says_which(ends: list) -> None:
         watch.close()
 
 
-def test_the_end_is_told_in_the_log_and_is_a_failure(peer: Peer, monkeypatch, caplog) -> None:
+def test_the_end_is_told_in_the_log_and_is_a_failure(peer: Peer, monkeypatch) -> None:
     codes: list[int] = []
     monkeypatch.undo()
     monkeypatch.setattr(module.os, "_exit", codes.append)
-    monkeypatch.setattr(logging.getLogger("ms_plm"), "propagate", True)
-    peer.watch._end("process 1 ended without a goodbye")
+    with tiny_run.listening() as log:
+        peer.watch._end("process 1 ended without a goodbye")
     assert codes == [1]
-    (message,) = [record.getMessage() for record in caplog.records]
+    (message,) = [record.getMessage() for record in log]
     assert message.startswith("process 0 of 2: process 1 ended without a goodbye. The job ends")
     assert "--resume" in message
 
