@@ -177,7 +177,9 @@ def test_diverged_training_is_an_error(base: Path, tmp_path: Path, monkeypatch) 
         return update(step, *arguments)
 
     monkeypatch.setattr(TrainingStep, "__call__", with_broken_weights)
-    with pytest.raises(UserError, match="training diverged"):
-        run(base, tmp_path / "run", **{"evaluate.every": 100, "train.checkpoint.every": 1, "log.every": 4})
-    kept = sorted(path.name for path in (tmp_path / "run" / "checkpoints").iterdir())
-    assert kept  # what is kept is looked at in test_loop
+    with pytest.raises(UserError, match=r"training diverged.*\(step 11\)"):
+        run(base, tmp_path / "run", **{"evaluate.every": 100, "train.checkpoint.every": 100})
+    records = [r for r in tiny_run.figures(tmp_path / "run") if r["kind"] == "train"]
+    assert [r["skipped"] for r in records] == list(range(10))  # the tenth ends it
+    assert all(r["loss"] is None for r in records[1:])
+    assert not (tmp_path / "run" / "model").exists()
