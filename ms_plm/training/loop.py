@@ -212,8 +212,10 @@ class TrainingLoop:
                 continue
             progress.skipped += 1
             progress.hopeless = progress.hopeless + 1 if scale <= 1.0 else 0
-            halved = ", now halved" if scale > 1.0 else ""
-            log.warning("update %d overflowed and was skipped; the loss scale was %g%s", number, scale, halved)
+            if scale > 1.0:
+                log.warning("update %d overflowed and was skipped; the loss scale was %g, now halved", number, scale)
+            else:
+                log.warning("update %d was skipped: its gradients are not finite", number)
             if progress.hopeless >= _HOPELESS:
                 raise UserError(
                     f"training diverged: the gradients of {_HOPELESS} updates in a row are not finite (step "
