@@ -7,10 +7,10 @@ update is arithmetic, and no number of threads, ranks or micro-batches changes a
 from __future__ import annotations
 
 import threading
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -39,13 +39,43 @@ class Update:
         micro_batches: dicts of `input_ids`, `token_type_ids`, `attention_mask` int32 `[b, S]`; `masked_positions`
             int32 `[M]` (flat indices into `[b * S]`), `masked_labels` int32 `[M]`, `masked_weights` float32 `[M]` with
             `M = b * masking.largest_count(S)`; `next_sentence_labels` int32 `[b]` (with pairs only); `dropout_keys`
-            int32 `[b, 2]`.
+            int32 `[b, 2]`. See `MicroBatches`.
     """
 
     index: int
     weights: dict[str, float]
     tokens: int
-    micro_batches: list[Arrays]
+    micro_batches: MicroBatches
+
+
+class MicroBatches(Sequence[Arrays]):
+    """The micro-batches of an update: each is finished when it is taken, or shortly before by the loader's threads.
+
+    Nothing finished is kept, so memory does not grow with the number of micro-batches: the dropout masks of one are
+    many times larger than its samples. One that is taken again is finished again.
+    """
+
+    def __init__(
+        self,
+        made: list[Arrays],
+        finish: Callable[[Arrays], Arrays] | None,
+        ready: Callable[[int], Future[Arrays] | None] | None = None,
+    ) -> None:
+        """Take samples, what finishes them, and where those that were finished ahead are found by their number."""
+        self._made, self._finish, self._ready = made, finish, ready
+
+    def __len__(self) -> int:
+        return len(self._made)
+
+    def __getitem__(self, number: int) -> Arrays:
+        number = range(len(self))[number]
+        ready = self._ready(number) if self._ready else None
+        return self.finished(number) if ready is None else ready.result()
+
+    def finished(self, number: int) -> Arrays:
+        """Finish one in the calling thread."""
+        arrays = self._made[number]
+        return self._finish(dict(arrays)) if self._finish else arrays
 
 
 @dataclass(frozen=True)
@@ -126,8 +156,9 @@ class UpdateLoader:
             batch: sequences per update over all ranks.
             micro_batch: sequences per rank and forward.
             rank, ranks: which part of each update is this process's.
-            workers: threads that prepare updates ahead; 0: the calling thread does it.
-            finish: applied to each micro-batch in the thread that made it.
+            workers: threads that prepare ahead, up to `workers + 1` updates and as many finished micro-batches; 0: the
+                calling thread does it.
+            finish: what is done to each micro-batch (a copy of its dict) shortly before it is used.
 
         Raises:
             UserError: `batch` is not a multiple of `ranks * micro_batch`.
@@ -152,8 +183,8 @@ class UpdateLoader:
         start = update * self.batch + self.rank * self._share
         return np.arange(start, start + self._share, dtype=np.int64)
 
-    def load(self, update: int) -> Update:
-        """Make one update in the calling thread."""
+    def load(self, update: int, ready: Callable[[int], Future[Arrays] | None] | None = None) -> Update:
+        """Make one update in the calling thread; `ready` as in `MicroBatches`."""
         if self._together == 1:
             made, rows = self._make(range(update, update + 1)), slice(None)
         else:
@@ -161,11 +192,10 @@ class UpdateLoader:
             made, rows = self._neighbours(update // self._together), slice(first, first + self._share)
         batch, masked, dropout = made
         batch, masked = _rows(batch, rows), _rows(masked, rows)
-        micro_batches = list(_sections(batch, masked, self.micro_batch, dropout_keys=dropout[rows]))
-        if self.finish:
-            micro_batches = [self.finish(arrays) for arrays in micro_batches]
+        made = list(_sections(batch, masked, self.micro_batch, dropout_keys=dropout[rows]))
         tokens = int(batch.attention_mask.sum())
-        return Update(update, _weights(batch, masked, self._share), tokens, micro_batches)
+        weights = _weights(batch, masked, self._share)
+        return Update(update, weights, tokens, MicroBatches(made, self.finish, ready))
 
     def _make(self, updates: range) -> Made:
         epochs, indices = self._order(np.concatenate([self.positions(update) for update in updates]))
@@ -184,8 +214,8 @@ class UpdateLoader:
     def updates(self, start: int = 0, stop: int | None = None) -> Iterator[Update]:
         """Updates `start`, `start + 1` ... in order, up to but not including `stop`.
 
-        What a thread raises is raised here, with its own type, when its update is due. Closing the generator drops
-        what was prepared ahead.
+        What a thread raises is raised here, with its own type, when its update is due; what `finish` raises, when its
+        micro-batch is taken. Closing the generator drops what was prepared ahead.
         """
         if self.workers == 0:
             update = start
@@ -193,19 +223,70 @@ class UpdateLoader:
                 yield self.load(update)
                 update += 1
             return
-        pool = ThreadPoolExecutor(self.workers, thread_name_prefix="loader")
-        ahead: deque[Future[Update]] = deque()
-        next_update = start
+        ahead = _Ahead(self, start, stop)
         try:
-            while True:
-                while len(ahead) <= self.workers and (stop is None or next_update < stop):
-                    ahead.append(pool.submit(self.load, next_update))
-                    next_update += 1
-                if not ahead:
-                    return
-                yield ahead.popleft().result()
+            while (update := ahead.next()) is not None:
+                yield update
         finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+            ahead.close()
+
+
+class _Ahead:
+    """Has threads make what will be wanted next: `workers + 1` updates, and as many finished micro-batches.
+
+    Used by one thread, that of the caller. Tasks begin in the order in which they are handed in, so a finishing task
+    waits only for an update that another thread is making.
+    """
+
+    def __init__(self, loader: UpdateLoader, start: int, stop: int | None) -> None:
+        self.loader, self.stop = loader, stop
+        self._pool = ThreadPoolExecutor(loader.workers, thread_name_prefix="loader")
+        self._parts = loader.batch // (loader.ranks * loader.micro_batch)  # micro-batches of an update
+        self._due, self._next_update, self._next_part = start, start, start * self._parts
+        self._updates: dict[int, Future[Update]] = {}
+        self._finished: dict[int, Future[Arrays]] = {}  # by update * parts + number
+
+    def next(self) -> Update | None:
+        """The next update; None at the end."""
+        for part in [part for part in self._finished if part < self._due * self._parts]:  # were never taken
+            self._finished.pop(part).cancel()
+        self._updates.pop(self._due - 1, None)
+        self._next_part = max(self._next_part, self._due * self._parts)
+        self._hand_in()
+        if self._due not in self._updates:
+            return None
+        self._due += 1
+        return self._updates[self._due - 1].result()
+
+    def _hand_in(self) -> None:
+        """Fill both queues. The update in use does not count as waiting."""
+        workers = self.loader.workers
+        while self._next_update <= self._due + workers and (self.stop is None or self._next_update < self.stop):
+            update = self._next_update
+            self._updates[update] = self._pool.submit(self.loader.load, update, partial(self._ready, update))
+            self._next_update += 1
+        while self.loader.finish and len(self._finished) <= workers:
+            update, number = divmod(self._next_part, self._parts)
+            if update not in self._updates:
+                return
+            self._finished[self._next_part] = self._pool.submit(_finish_part, self._updates[update], number)
+            self._next_part += 1
+
+    def _ready(self, update: int, number: int) -> Future[Arrays] | None:
+        """A micro-batch that was finished ahead; another takes its place in the queue."""
+        future = self._finished.pop(update * self._parts + number, None)
+        if future is not None:
+            self._hand_in()
+        return future
+
+    def close(self) -> None:
+        """End the threads and forget what they made."""
+        self._finished.clear()
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _finish_part(update: Future[Update], number: int) -> Arrays:
+    return update.result().micro_batches.finished(number)
 
 
 def _sizes_that_would_do(batch: int, micro_batch: int, ranks: int) -> str:

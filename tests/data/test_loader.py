@@ -131,18 +131,88 @@ def test_one_epoch_shows_every_sample_once_and_the_next_masks_it_anew(tmp_path: 
     assert (keys[:n] != keys[n:]).all()
 
 
-def test_finish_runs_in_the_thread_that_made_the_batch(source: CorpusSamples) -> None:
+class Held:
+    """Stands for the dropout masks of a micro-batch; counts how many are alive."""
+
+    alive = 0
+
+    def __init__(self, arrays: dict) -> None:
+        self.sum = int(arrays["input_ids"].sum())
+        Held.alive += 1
+
+    def __del__(self) -> None:
+        Held.alive -= 1
+
+
+def _finishing(source: CorpusSamples, finish, **options: int) -> UpdateLoader:
     masking = build_masking(MaskingSection(), source.tokenizer)
-    seen = set()
+    return UpdateLoader(source, masking, **({"seed": 7, "batch": 24, "micro_batch": 12} | options), finish=finish)
+
+
+@pytest.mark.parametrize("workers", [0, 1, 2])
+def test_micro_batches_are_finished_each_once_and_by_the_threads(source: CorpusSamples, workers: int) -> None:
+    seen = []
 
     def finish(arrays: dict) -> dict:
-        seen.add(threading.current_thread().name)
+        seen.append(threading.current_thread() is threading.main_thread())
         return {"sum": int(arrays["input_ids"].sum())}
 
-    updates = list(UpdateLoader(source, masking, 7, 24, 12, workers=1, finish=finish).updates(0, 3))
-    assert threading.main_thread().name not in seen
-    assert [len(update.micro_batches) for update in updates] == [2, 2, 2]
-    assert all(set(arrays) == {"sum"} for update in updates for arrays in update.micro_batches)
+    plain = load(source, 2, 8, micro_batch=4, workers=0)
+    loader = _finishing(source, finish, workers=workers, micro_batch=4)
+    taken = [(len(update.micro_batches), list(update.micro_batches)) for update in loader.updates(2, 8)]
+    assert taken == [(6, [{"sum": int(a["input_ids"].sum())} for a in update.micro_batches]) for update in plain]
+    assert seen == [workers == 0] * 36
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_memory_does_not_grow_with_the_micro_batches_of_an_update(source: CorpusSamples, workers: int) -> None:
+    loader = _finishing(source, lambda arrays: {"held": Held(arrays)}, workers=workers, batch=64, micro_batch=1)
+    most = 0
+    for update in loader.updates(0, 2):
+        for arrays in update.micro_batches:
+            assert set(arrays) == {"held"}
+            time.sleep(0.001)  # the threads may run as far ahead as they are let
+            most = max(most, Held.alive)
+    assert 2 <= most <= workers + 3  # those waiting, this one, and the one before, which goes when the name is rebound
+    del arrays
+    assert Held.alive == 0
+
+
+def test_micro_batches_can_be_taken_again_and_after_the_loader_has_ended(source: CorpusSamples) -> None:
+    loader = _finishing(source, lambda arrays: {"sum": int(arrays["input_ids"].sum())}, workers=2)
+    updates = list(loader.updates(0, 4))
+    sums = [[arrays["sum"] for arrays in update.micro_batches] for update in updates]
+    assert sums == [[arrays["sum"] for arrays in update.micro_batches] for update in updates]
+    assert [row[-1] for row in sums] == [update.micro_batches[-1]["sum"] for update in updates]
+    with pytest.raises(IndexError):
+        updates[0].micro_batches[2]
+    generator = loader.updates(0, 4)
+    first = next(generator)
+    generator.close()
+    assert [arrays["sum"] for arrays in first.micro_batches] == sums[0]
+
+
+def test_updates_that_are_passed_over_do_not_stop_the_others(source: CorpusSamples) -> None:
+    loader = _finishing(source, lambda arrays: {"sum": int(arrays["input_ids"].sum())}, workers=1)
+    wanted = [[arrays["sum"] for arrays in loader.load(number).micro_batches] for number in range(6)]
+    for update in loader.updates(0, 6):
+        if update.index in (1, 4):
+            assert [arrays["sum"] for arrays in update.micro_batches] == wanted[update.index]
+        elif update.index == 2:
+            assert update.micro_batches[0]["sum"] == wanted[2][0]
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_what_finish_raises_surfaces_when_the_micro_batch_is_taken(source: CorpusSamples, workers: int) -> None:
+    def finish(arrays: dict) -> dict:
+        raise MemoryError("no room for the masks")
+
+    updates = _finishing(source, finish, workers=workers).updates()
+    update = next(updates)
+    with pytest.raises(MemoryError, match="no room for the masks"):
+        list(update.micro_batches)
+    updates.close()
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("loader")]
 
 
 class Broken:
