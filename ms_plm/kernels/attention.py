@@ -22,7 +22,7 @@ import numpy as np
 from mindspore import Tensor, nn, ops
 
 from ms_plm.kernels.dropout import DropoutSite, build_dropout
-from ms_plm.kernels.registry import ALL_DEVICES, Call, Implementation
+from ms_plm.kernels.registry import ALL_DEVICES, Call, Implementation, for_static_training
 
 MASKED = -10000.0
 """Added to the scores of masked keys, as in the originals; representable in fp16."""
@@ -129,17 +129,11 @@ def _build(relative: bool, row_sums: bool):
     return build
 
 
-def _static_training(call: Call) -> str | None:
-    if call.dynamic:
-        return "needs static shapes"
-    return None if call.training else "differs from the reference in its gradient only"
-
-
 IMPLEMENTATIONS = tuple(
     implementation
     for operation, relative in (("attention", False), ("relative_attention", True))
     for implementation in (
         Implementation(operation, "reference", ALL_DEVICES, _build(relative, False)),
-        Implementation(operation, "naive", ("cpu",), _build(relative, True), _static_training, preference=10),
+        Implementation(operation, "naive", ("cpu",), _build(relative, True), for_static_training, preference=10),
     )
 )

@@ -43,7 +43,7 @@ class Kernels:
 
     def __post_init__(self) -> None:
         self._table = implementations()
-        self._chosen: dict[str, tuple[Implementation, str]] = {}
+        self._told: set[tuple[str, str]] = set()
         if isinstance(self.request, str) and self.request not in ("auto", "reference"):
             raise UserError(
                 f"impl.kernels: expected auto, reference or {{operation: name}}, found {self.request!r}. "
@@ -60,20 +60,24 @@ class Kernels:
 
         self.call = replace(self.call, dropout=self.choose("dropout")[0].name)
 
-    def choose(self, operation: str) -> tuple[Implementation, str]:
-        """The implementation of an operation and the reason for it.
+    def choose(self, operation: str, **arguments: Any) -> tuple[Implementation, str]:
+        """The implementation of an operation and the reason for it, which is logged once.
+
+        Args:
+            operation: its name.
+            arguments: those that it is built with, as far as they are known.
 
         Raises:
             UserError: one was asked for that does not exist or that declines this call.
         """
-        if operation not in self._chosen:
-            self._chosen[operation] = self._select(operation)
-            chosen, reason = self._chosen[operation]
+        chosen, reason = self._select(operation, arguments)
+        if (operation, chosen.name) not in self._told:
+            self._told.add((operation, chosen.name))
             level = logging.INFO if self.call.training else logging.DEBUG  # evaluation and export take what is stock
             _log.log(level, "kernel %s: %s (%s)", operation, chosen.name, reason)
-        return self._chosen[operation]
+        return chosen, reason
 
-    def _select(self, operation: str) -> tuple[Implementation, str]:
+    def _select(self, operation: str, arguments: dict[str, Any]) -> tuple[Implementation, str]:
         forms = self._table[operation]
         wanted = self.request.get(operation) if isinstance(self.request, dict) else None
         if self.request == "reference":
@@ -81,14 +85,14 @@ class Kernels:
         if wanted not in (None, "auto"):
             for form in forms:
                 if form.name == wanted:
-                    reason = form.declines(self.call)
+                    reason = form.declines(self.call, **arguments)
                     if reason:
                         raise UserError(f"impl.kernels.{operation}: {wanted} cannot be used here: it {reason}.")
                     return form, "asked for"
             raise UserError(
                 f"impl.kernels.{operation}: no implementation {wanted!r}; there are {', '.join(f.name for f in forms)}."
             )
-        refusals = {form.name: form.declines(self.call) for form in forms}
+        refusals = {form.name: form.declines(self.call, **arguments) for form in forms}
         accepting = [form for form in forms if refusals[form.name] is None]
         if not accepting:
             reasons = "; ".join(f"{name} {reason}" for name, reason in refusals.items())
@@ -99,4 +103,4 @@ class Kernels:
 
     def build(self, operation: str, **arguments: Any) -> Any:
         """The chosen implementation as a stateless cell."""
-        return self.choose(operation)[0].build(self.call, **arguments)
+        return self.choose(operation, **arguments)[0].build(self.call, **arguments)

@@ -10,7 +10,7 @@ import numpy as np
 from mindspore import Tensor, nn, ops
 
 from ms_plm.kernels.dropout import DropoutSite, build_dropout
-from ms_plm.kernels.registry import ALL_DEVICES, Call, Implementation
+from ms_plm.kernels.registry import ALL_DEVICES, Call, Implementation, for_static_training
 
 
 class ReferenceLayerNorm(nn.Cell):
@@ -75,18 +75,12 @@ def _composed(norm):
     return build
 
 
-def _static_training(call: Call) -> str | None:
-    if call.dynamic:
-        return "needs static shapes"
-    return None if call.training else "is meant for training; exported graphs use stock operators"
-
-
 IMPLEMENTATIONS = tuple(
     Implementation(operation, name, devices, build(norm), supports, preference)
     for operation, build in (("layer_norm", lambda norm: norm), ("dropout_add_layer_norm", _composed))
     for name, devices, norm, supports, preference in (
         ("reference", ALL_DEVICES, ReferenceLayerNorm, lambda call: None, 0),
         ("stock", ("ascend", "gpu"), StockLayerNorm, lambda call: None, 5),
-        ("matmul", ("cpu",), MatMulLayerNorm, _static_training, 10),
+        ("matmul", ("cpu",), MatMulLayerNorm, for_static_training, 10),
     )
 )

@@ -151,12 +151,16 @@ class OptimizerUpdate(nn.Cell):
 
 
 def _fused(call: Call, options: OptimizerSection, decays: tuple[bool, ...]) -> OptimizerUpdate:
-    return OptimizerUpdate(call, options, decays, fused=options.name == "adamw")
+    return OptimizerUpdate(call, options, decays, fused=True)
+
+
+def _adamw_only(options: OptimizerSection | None = None, **arguments) -> str | None:
+    return None if options is None or options.name == "adamw" else f"computes AdamW, not {options.name.upper()}"
 
 
 IMPLEMENTATIONS = (
     Implementation("optimizer_update", "reference", ALL_DEVICES, OptimizerUpdate),
-    Implementation("optimizer_update", "fused_adam", ("cpu", "gpu"), _fused, preference=10),
+    Implementation("optimizer_update", "fused_adam", ("cpu", "gpu"), _fused, preference=10, serves=_adamw_only),
     Implementation("gradient_norm", "reference", ALL_DEVICES, GradientNorm),
     Implementation("gradient_norm", "matmul", ("cpu",), _matmul_norm, preference=10),
 )

@@ -22,6 +22,7 @@ class Call:
         dynamic: shapes are not known when the graph is compiled.
         wants: what attention gives beside the context: scores, probabilities.
         exact_dropout: dropout must be a function of the keys (see `ms_plm.common.rng`).
+        seed: of the device's own dropout: the run's seed and the process's rank, mixed.
         dropout: the implementation of dropout inside other operations; filled in by `Kernels`.
     """
 
@@ -31,11 +32,26 @@ class Call:
     dynamic: bool = False
     wants: frozenset[str] = frozenset()
     exact_dropout: bool = True
+    seed: int = 0
     dropout: str = "hash"
 
 
 def _always(call: Call) -> str | None:
     return None
+
+
+def _anything(**arguments: Any) -> str | None:
+    return None
+
+
+def for_training(call: Call) -> str | None:
+    """`supports` of forms whose gain is in training."""
+    return None if call.training else "is for training; evaluation and exported graphs use stock operators"
+
+
+def for_static_training(call: Call) -> str | None:
+    """`supports` of forms for training on shapes that are known when the graph is compiled."""
+    return "needs static shapes" if call.dynamic else for_training(call)
 
 
 @dataclass(frozen=True)
@@ -49,6 +65,7 @@ class Implementation:
         build: makes the stateless cell from the call and the operation's own arguments.
         supports: None, or the reason why it declines a call.
         preference: `auto` takes the highest among those that accept.
+        serves: None, or the reason why it declines the arguments that `build` is to get.
     """
 
     operation: str
@@ -57,12 +74,13 @@ class Implementation:
     build: Callable[..., Any]
     supports: Callable[[Call], str | None] = _always
     preference: int = 0
+    serves: Callable[..., str | None] = _anything
 
-    def declines(self, call: Call) -> str | None:
-        """The reason why this form cannot serve the call, or None."""
+    def declines(self, call: Call, **arguments: Any) -> str | None:
+        """The reason why this form cannot serve the call, built with these arguments; or None."""
         if call.device not in self.devices:
             return f"runs on {', '.join(self.devices)}, not on {call.device}"
-        return self.supports(call)
+        return self.supports(call) or self.serves(**arguments)
 
 
 ALL_DEVICES = ("cpu", "gpu", "ascend")

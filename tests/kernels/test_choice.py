@@ -7,6 +7,7 @@ import logging
 import pytest
 
 from ms_plm.common.errors import UserError
+from ms_plm.config.recipe import OptimizerSection
 from ms_plm.kernels import Call, Kernels
 from ms_plm.kernels.choice import implementations
 
@@ -34,6 +35,40 @@ def test_dynamic_shapes_and_other_devices_get_forms_that_serve_them() -> None:
     assert dynamic.choose("dropout")[0].name == "hash"
     assert dynamic.choose("layer_norm")[0].name == "reference"
     assert Kernels(Call(device="ascend", training=True)).choose("layer_norm")[0].name == "stock"
+
+
+@pytest.mark.parametrize("device", ["gpu", "ascend"])
+def test_devices_compute_the_hash_themselves_and_do_not_wait_for_masks_of_the_host(device: str) -> None:
+    assert Kernels(Call(device=device, training=True)).call.dropout == "hash"
+    with pytest.raises(UserError, match=f"host_mask cannot be used here: it runs on cpu, not on {device}"):
+        Kernels(Call(device=device, training=True), {"dropout": "host_mask"})
+
+
+@pytest.mark.parametrize("operation", ["activation", "layer_norm", "attention", "relative_attention"])
+def test_evaluation_takes_stock_operators(operation: str) -> None:
+    chosen, reason = Kernels(Call(training=False)).choose(operation)
+    assert chosen.name == "reference"
+    assert "is for training; evaluation and exported graphs use stock operators" in reason
+
+
+LAMB = {"options": OptimizerSection(name="lamb"), "decays": (True,)}
+
+
+def test_the_log_names_the_optimizer_that_runs(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "ms_plm.kernels.choice"):
+        update = Kernels(CPU_TRAINING).build("optimizer_update", **LAMB)
+        Kernels(CPU_TRAINING).build("optimizer_update", options=OptimizerSection(name="adamw"), decays=(True,))
+    assert not update.fused
+    assert [record.message for record in caplog.records if "optimizer_update" in record.message] == [
+        "kernel optimizer_update: reference (fastest that serves this run; passed over: fused_adam computes AdamW, "
+        "not LAMB)",
+        "kernel optimizer_update: fused_adam (fastest that serves this run)",
+    ]
+
+
+def test_a_fused_adam_is_not_asked_to_be_a_lamb() -> None:
+    with pytest.raises(UserError, match="fused_adam cannot be used here: it computes AdamW, not LAMB"):
+        Kernels(CPU_TRAINING, {"optimizer_update": "fused_adam"}).build("optimizer_update", **LAMB)
 
 
 def test_reference_is_reference_everywhere() -> None:
