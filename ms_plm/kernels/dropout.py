@@ -137,11 +137,16 @@ class HashDropout(nn.Cell):
 
 
 class StockDropout(nn.Cell):
-    """The device's own dropout: faster on some, its state can be neither saved nor restored."""
+    """The device's own dropout: faster on some, its state can be neither saved nor restored.
+
+    Its seeds are a function of `Call.seed` and the site, so that places, processes and runs draw different masks.
+    """
 
     def __init__(self, call: Call, site: DropoutSite) -> None:
         super().__init__()
-        self.dropout = ops.Dropout(keep_prob=1.0 - site.probability, Seed0=site.operation + 1, Seed1=site.operation + 1)
+        words = generator.sample_keys(call.seed, 0, np.array([site.operation]), generator.DROPOUT)[0]
+        first, second = (int(word) & 0x7FFFFFFF | 1 for word in words)  # above 0, which means a seed of its own
+        self.dropout = ops.Dropout(keep_prob=1.0 - site.probability, Seed0=first, Seed1=second)
 
     def construct(self, x, rng=None):
         if rng is None:
@@ -166,7 +171,7 @@ def _at(form):
 
 IMPLEMENTATIONS = (
     Implementation("dropout", "hash", ALL_DEVICES, _at(HashDropout)),
-    Implementation("dropout", "host_mask", ALL_DEVICES, _at(HostMaskDropout), _host_mask, preference=10),
+    Implementation("dropout", "host_mask", ("cpu",), _at(HostMaskDropout), _host_mask, preference=10),
     Implementation("dropout", "stock", ("ascend", "gpu"), _at(StockDropout), _stock, preference=20),
 )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from measured import Measured
@@ -10,7 +12,7 @@ from mindspore import Tensor, nn
 from ms_plm.common import rng
 from ms_plm.common.errors import UserError
 from ms_plm.kernels import Call, Kernels
-from ms_plm.kernels.dropout import DropoutPlan
+from ms_plm.kernels.dropout import DropoutPlan, StockDropout
 
 KEYS = rng.sample_keys(3, 1, np.arange(4, 7), rng.DROPOUT)
 LENGTH, WIDTH, HEADS = 5, 7, 3
@@ -132,3 +134,18 @@ def test_the_devices_own_dropout_is_refused_where_resume_must_be_exact() -> None
     with pytest.raises(UserError, match=r"impl\.kernels\.dropout: stock cannot be used.*exact_resume: false"):
         Kernels(Call(device="ascend"), {"dropout": "stock"})
     assert Kernels(Call(device="ascend", exact_dropout=False)).choose("dropout")[0].name == "stock"
+
+
+def test_the_devices_own_dropout_differs_between_seeds_processes_and_places() -> None:
+    _, sites = _plan()
+    same = [replace(site, probability=0.5) for site in sites]
+
+    def mask(seed: int, site) -> bytes:
+        out = StockDropout(Call(seed=seed), site).set_train(True)(Tensor(np.ones((1, 400), "f")), Tensor(KEYS))
+        assert set(np.unique(out.asnumpy())) == {0.0, 2.0}
+        return out.asnumpy().tobytes()
+
+    drawn = [mask(seed, site) for seed in (0, 1, 2**40 + 1) for site in same]
+    assert len(set(drawn)) == len(drawn)
+    assert mask(1, same[0]) == drawn[3]
+    assert StockDropout(Call(seed=1), same[0]).dropout.Seed0 > 0
