@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mindspore as ms
 from mindspore import nn
 
 from ms_plm.models.model import Model
@@ -23,7 +22,7 @@ class EncoderGraph(nn.Cell):
         hidden = self.model.encoder(input_ids, token_type_ids, attention_mask)[0]
         if not self.pooled:
             return hidden
-        return hidden, self.model.pooler(hidden).astype(ms.float32)
+        return hidden, self.model.pooler(hidden)
 
 
 class MaskedLMGraph(nn.Cell):
@@ -35,8 +34,7 @@ class MaskedLMGraph(nn.Cell):
 
     def construct(self, input_ids, token_type_ids, attention_mask):
         model = self.model
-        hidden = model.encoder(input_ids, token_type_ids, attention_mask)[0]
-        return model.masked_lm(hidden, model.encoder.embeddings.word_embeddings.weight).astype(ms.float32)
+        return model.masked_logits(model.encoder(input_ids, token_type_ids, attention_mask)[0])
 
 
 GRAPHS = {"encoder": EncoderGraph, "masked_lm": MaskedLMGraph}

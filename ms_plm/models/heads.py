@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mindspore as ms
 import numpy as np
 from mindspore import Parameter, Tensor, nn
 
@@ -11,7 +12,7 @@ from ms_plm.models.layers import LayerNorm, Linear
 
 
 class Pooler(nn.Cell):
-    """tanh(W h[CLS] + b): `[B, S, H]` to `[B, H]`."""
+    """tanh(W h[CLS] + b): `[B, S, H]` to `[B, H]` fp32."""
 
     def __init__(self, config: ModelConfig, kernels: Kernels) -> None:
         super().__init__()
@@ -19,11 +20,11 @@ class Pooler(nn.Cell):
         self.tanh = kernels.build("activation", name="tanh")
 
     def construct(self, hidden):
-        return self.tanh(self.dense(hidden[:, 0]))
+        return self.tanh(self.dense(hidden[:, 0])).astype(ms.float32)
 
 
 class MaskedLMHead(nn.Cell):
-    """Dense, activation, LayerNorm, then the product with the word embeddings, which are passed in (tied)."""
+    """Dense, activation, LayerNorm, then the product with the word embeddings, which are passed in (tied); fp32."""
 
     def __init__(self, config: ModelConfig, kernels: Kernels) -> None:
         super().__init__()
@@ -38,15 +39,15 @@ class MaskedLMHead(nn.Cell):
         return self.norm(self.activation(self.dense(rows)))
 
     def construct(self, rows, embedding):
-        return self.linear(self.transform(rows), embedding, self.bias)
+        return self.linear(self.transform(rows), embedding, self.bias).astype(ms.float32)
 
 
 class NextSentenceHead(nn.Cell):
-    """Two classes from the pooled output: 0, the second sentence follows; 1, it is a random one."""
+    """Two classes from the pooled output, fp32: 0, the second sentence follows; 1, it is a random one."""
 
     def __init__(self, config: ModelConfig, kernels: Kernels) -> None:
         super().__init__()
         self.dense = Linear(kernels, config.hidden_size, 2)
 
     def construct(self, pooled):
-        return self.dense(pooled)
+        return self.dense(pooled).astype(ms.float32)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mindspore as ms
 from mindspore import nn, ops
 
 from ms_plm.common.errors import UserError
@@ -95,12 +94,18 @@ class Model(nn.Cell):
         hidden, states, probabilities, scores = self.encoder(input_ids, token_type_ids, attention_mask, rng)
         pooled, predictions, relationship = None, None, None
         if self.has_pooler:
-            pooled = self.pooler(hidden).astype(ms.float32)
+            pooled = self.pooler(hidden)
         if self.has_masked_lm:
-            rows = hidden
-            if masked_positions is not None:
-                rows = ops.gather(hidden.reshape((-1, hidden.shape[-1])), masked_positions, 0)
-            predictions = self.masked_lm(rows, self.encoder.embeddings.word_embeddings.weight).astype(ms.float32)
+            rows = hidden if masked_positions is None else self.masked_rows(hidden, masked_positions)
+            predictions = self.masked_logits(rows)
         if self.has_next_sentence:
-            relationship = self.next_sentence(pooled).astype(ms.float32)
+            relationship = self.next_sentence(pooled)
         return ModelOutput(hidden, pooled, predictions, relationship, states, probabilities, scores)
+
+    def masked_rows(self, hidden, positions):
+        """Rows `[M, H]` of hidden states `[B, S, H]` at positions int32 `[M]`, indices into `[B*S]`."""
+        return ops.gather(hidden.reshape((-1, hidden.shape[-1])), positions, 0)
+
+    def masked_logits(self, rows):
+        """Prediction logits fp32 `[..., V]` of hidden states `[..., H]`; for a model with a masked-LM head."""
+        return self.masked_lm(rows, self.encoder.embeddings.word_embeddings.weight)

@@ -25,3 +25,8 @@ class ModelOutput(NamedTuple):
     hidden_states: Any = None
     attentions: Any = None
     attention_scores: Any = None
+
+    @property
+    def logits(self) -> Any:
+        """The logits of a model whose head has one kind; None for an encoder, and for `pretraining`, which has two."""
+        return self.prediction_logits if self.seq_relationship_logits is None else None

@@ -42,13 +42,12 @@ class PretrainingLoss(nn.Cell):
     def construct(self, rng, input_ids, token_type_ids, attention_mask, positions, labels, weights, next_labels=None):
         model = self.model
         hidden = model.encoder(input_ids, token_type_ids, attention_mask, rng)[0]
-        rows = ops.gather(hidden.reshape((-1, hidden.shape[-1])), positions, 0)
-        rows = model.masked_lm.transform(rows)
+        rows = model.masked_lm.transform(model.masked_rows(hidden, positions))
         embedding = model.encoder.embeddings.word_embeddings.weight
         masked = self.masked_lm_loss(rows, embedding, model.masked_lm.bias, labels, weights)
         if not self.nsp:
             return ops.stack((masked,))
-        logits = model.next_sentence(model.pooler(hidden)).astype(ms.float32)
+        logits = model.next_sentence(model.pooler(hidden))
         counted = ops.ones_like(next_labels).astype(ms.float32)
         return ops.stack((masked, self.cross_entropy_sum(logits, next_labels, counted)))
 
@@ -73,11 +72,10 @@ class PretrainingFigures(nn.Cell):
         """
         model = self.model
         hidden = model.encoder(input_ids, token_type_ids, attention_mask)[0]
-        rows = ops.gather(hidden.reshape((-1, hidden.shape[-1])), positions, 0)
-        logits = model.masked_lm(rows, model.encoder.embeddings.word_embeddings.weight).astype(ms.float32)
+        logits = model.masked_logits(model.masked_rows(hidden, positions))
         total = self.largest(logits, -1) - ops.log(self.largest(self.softmax(logits), -1))
         losses = total - ops.gather_elements(logits, 1, labels.reshape((-1, 1))).reshape((-1,))
         predictions = ops.argmax(logits, -1).astype(ms.int32)
         if not self.nsp:
             return losses, predictions
-        return losses, predictions, model.next_sentence(model.pooler(hidden)).astype(ms.float32)
+        return losses, predictions, model.next_sentence(model.pooler(hidden))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from mindspore import Tensor
+from mindspore import Tensor, nn
 from oracle import oracle
 from tiny import VOCABULARY, micro_batch, tiny_config
 
@@ -93,6 +93,31 @@ def test_logits_can_be_asked_for_at_masked_positions_only() -> None:
     assert out.pooler_output is None
     assert out.hidden_states is None
     assert out.seq_relationship_logits is None
+
+
+class _Logits(nn.Cell):
+    """What stands inside other graphs."""
+
+    def __init__(self, model: Model) -> None:
+        super().__init__(auto_prefix=False)
+        self.model = model
+
+    def construct(self, hidden, positions):
+        return self.model.masked_logits(self.model.masked_rows(hidden, positions))
+
+
+def test_logits_name_those_of_a_head_with_one_kind() -> None:
+    batch = micro_batch(np.arange(2))
+    ids, positions = Tensor(batch["input_ids"]), Tensor(batch["masked_positions"])
+    model = Model(tiny_config(), "masked_lm").initialise(seed=3)
+    out = model(ids)
+    np.testing.assert_array_equal(out.logits.asnumpy(), out.prediction_logits.asnumpy())
+    assert out.logits.shape == (*ids.shape, VOCABULARY)
+    inside = _Logits(model)(out.last_hidden_state, positions).asnumpy()
+    rows = out.logits.asnumpy().reshape(-1, VOCABULARY)[batch["masked_positions"]]
+    np.testing.assert_allclose(inside, rows, rtol=0, atol=1e-6)
+    assert Model(tiny_config(), "encoder").initialise(seed=3)(ids).logits is None
+    assert Model(tiny_config(), "pretraining").initialise(seed=3)(ids).logits is None  # two kinds, each with its name
 
 
 def test_masks_and_types_have_defaults() -> None:
