@@ -48,13 +48,16 @@ def model_folder(path: Path, args: argparse.Namespace) -> int:
     print(f"model folder {path}")
     for line in _describe(config):
         print(f"  {line}")
-    print(f"  vocabulary: {tokenizer.vocab_size}, {'lower-cased' if tokenizer.lower_case else 'cased'}")
+    padded = f" (the embedding table has {config.vocab_size} rows)" if tokenizer.vocab_size < config.vocab_size else ""
+    print(f"  vocabulary: {tokenizer.vocab_size}{padded}, {'lower-cased' if tokenizer.lower_case else 'cased'}")
     if config.provenance:
         print(f"  provenance: {json.dumps(config.provenance, ensure_ascii=False)}")
     tensors = _read_tensors(path / "model.safetensors")
     print(_parts_table(tensors))
+    if heads := sorted({name.rsplit(".", 1)[0] for name in _foreign(config, tensors, heads=True)}):
+        print(f"  heads that ms_plm does not use: {_some(heads)}")
     problems = _problems(config, tensors)
-    if tokenizer.vocab_size != config.vocab_size:
+    if tokenizer.vocab_size > config.vocab_size:
         problems.append(f"the vocabulary has {tokenizer.vocab_size} entries, but vocab_size is {config.vocab_size}")
     for problem in problems:
         print(f"  WRONG: {problem}")
@@ -87,14 +90,10 @@ def _read_tensors(path: Path) -> dict[str, TensorSummary]:
         ) from error
 
 
-def _prefix(tensors: Mapping[str, TensorSummary]) -> str:
-    from ms_plm.models.names import PREFIXES
-
-    return next((prefix for prefix in PREFIXES if any(name.startswith(prefix) for name in tensors)), "")
-
-
 def _parts_table(tensors: Mapping[str, TensorSummary]) -> str:
-    prefix = _prefix(tensors)
+    from ms_plm.models.names import encoder_prefix
+
+    prefix = encoder_prefix(tensors)
     rows: dict[str, list[TensorSummary]] = {part: [] for part in (*PARTS, "other")}
     for name, tensor in tensors.items():
         short = name.removeprefix(prefix)
@@ -109,16 +108,25 @@ def _parts_table(tensors: Mapping[str, TensorSummary]) -> str:
 
 
 def _problems(config: ModelConfig, tensors: Mapping[str, TensorSummary]) -> list[str]:
-    from ms_plm.models.names import is_redundant, modern_name, name_table
+    from ms_plm.models.names import encoder_prefix, modern_name, name_table
 
-    table = name_table(config, _prefix(tensors))
+    table = name_table(config, encoder_prefix(tensors))
     names = {modern_name(name) for name in tensors}
     encoder = {theirs for ours, theirs in table.items() if ours.startswith("encoder.")}
     missing = sorted(encoder - names)
-    foreign = sorted(name for name in names - set(table.values()) if not is_redundant(name))
+    foreign = _foreign(config, tensors, heads=False)
     broken = sorted(name for name, tensor in tensors.items() if not tensor.finite)
     titles = (("missing", missing), ("not of this family", foreign), ("holds nan or infinite values", broken))
     return [f"{title}: {_some(found)}" for title, found in titles if found]
+
+
+def _foreign(config: ModelConfig, tensors: Mapping[str, TensorSummary], heads: bool) -> list[str]:
+    """Tensors that have no place in a model of this configuration: those of heads, or those in the encoder."""
+    from ms_plm.models.names import encoder_prefix, in_encoder, is_redundant, modern_name, name_table
+
+    prefix = encoder_prefix(tensors)
+    unknown = {modern_name(name) for name in tensors} - set(name_table(config, prefix).values())
+    return sorted(name for name in unknown if not is_redundant(name) and in_encoder(name, prefix) != heads)
 
 
 def _some(names: list[str]) -> str:

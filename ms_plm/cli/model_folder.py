@@ -68,22 +68,13 @@ def open_model(folder: Path, device: str, head: str | None = None) -> tuple[Mode
         UserError: see `ms_plm.models.folder.load` and `ms_plm.training.hardware.open_device`.
     """
     from ms_plm.config.recipe import ImplSection
+    from ms_plm.kernels import Call, Kernels
+    from ms_plm.models.folder import open_folder
     from ms_plm.training.hardware import open_device
 
     with quiet():
-        return _open(folder, open_device(ImplSection(device=device)).name, head)
-
-
-def _open(folder: Path, device: str, head: str | None) -> tuple[Model, Tokenizer]:
-    from ms_plm.config.model import ModelConfig
-    from ms_plm.kernels import Call, Kernels
-    from ms_plm.models.folder import build_model, check_vocabulary, read_weights
-    from ms_plm.tokenization import Tokenizer
-
-    config, tokenizer = ModelConfig.load(folder), Tokenizer.load(folder)
-    check_vocabulary(config, tokenizer, str(folder))
-    weights = read_weights(folder)
-    if head is None:
-        pairs = weights.has_part(config, "next_sentence") and weights.has_part(config, "pooler")
-        head = "pretraining" if pairs else "masked_lm"
-    return build_model(weights, config, head, kernels=Kernels(Call(device))), tokenizer
+        call = Call(open_device(ImplSection(device=device)).name)
+        opened = open_folder(folder)
+        if head is None:
+            head = "pretraining" if opened.has("next_sentence") and opened.has("pooler") else "masked_lm"
+        return opened.build(head, kernels=Kernels(call)), opened.tokenizer

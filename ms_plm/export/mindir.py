@@ -25,8 +25,7 @@ from ms_plm.config.model import ModelConfig
 from ms_plm.export.signature import DYNAMIC, TensorFacts, read_signature
 from ms_plm.export.wrappers import GRAPHS, INPUTS
 from ms_plm.kernels import Call, Kernels
-from ms_plm.models.folder import Weights, build_model, check_vocabulary, read_weights
-from ms_plm.tokenization import Tokenizer
+from ms_plm.models.folder import ModelFolder, open_folder
 
 TOLERANCE = 1e-5
 _SECONDS = 1800
@@ -98,18 +97,15 @@ def export_mindir(
     """
     folder, output = Path(folder), Path(output)
     output = output if output.suffix == ".mindir" else output.with_name(output.name + ".mindir")
-    if not folder.is_dir():
-        raise UserError(f"{folder}: no such model folder.")
-    config, tokenizer = ModelConfig.load(folder), Tokenizer.load(folder)
-    check_vocabulary(config, tokenizer, str(folder))
+    opened = open_folder(folder)
+    config, tokenizer = opened.config, opened.tokenizer
     _check_arguments(folder, config, head, batch, length)
-    weights = read_weights(folder)
     output.parent.mkdir(parents=True, exist_ok=True)
     with full_disk_named(output), _working_folder(output) as work:
-        names = _write(_graph(weights, config, head, DYNAMIC in (batch, length)), work / output.name, batch, length)
+        names = _write(_graph(opened, head, DYNAMIC in (batch, length)), work / output.name, batch, length)
         (written,) = work.glob("*.mindir")
         shapes = _comparison_shapes(config, batch, length)
-        difference = _compare(_graph(weights, config, head, False), written, config, shapes, work / "cases")
+        difference = _compare(_graph(opened, head, False), written, config, shapes, work / "cases")
         signature = read_signature(written)
         report = ExportReport(
             str(output.with_name(written.name)),
@@ -141,9 +137,9 @@ def _check_arguments(folder: Path, config: ModelConfig, head: str, batch: int | 
         )
 
 
-def _graph(weights: Weights, config: ModelConfig, head: str, dynamic: bool) -> nn.Cell:
+def _graph(opened: ModelFolder, head: str, dynamic: bool) -> nn.Cell:
     """The graph of a head in stock operators, in evaluation mode."""
-    model = build_model(weights, config, head, kernels=Kernels(Call(dynamic=dynamic), "reference"))
+    model = opened.build(head, kernels=Kernels(Call(dynamic=dynamic), "reference"))
     return GRAPHS[head](model).set_train(False)
 
 

@@ -16,7 +16,7 @@ from ms_plm.common.files import replacing_folder, write_tensors
 from ms_plm.config.model import ModelConfig
 from ms_plm.kernels import Kernels
 from ms_plm.models.model import HEADS, Model
-from ms_plm.models.names import PREFIXES, architecture, is_redundant, modern_name, name_table
+from ms_plm.models.names import architecture, encoder_prefix, in_encoder, is_redundant, modern_name, name_table
 from ms_plm.tokenization import Tokenizer
 
 _log = logging.getLogger(__name__)
@@ -47,48 +47,60 @@ def load(
             that the folder lacks, a tokenizer that does not fit.
         DamagedFileError: the weights cannot be read.
     """
+    opened = open_folder(folder)
+    return opened.build(head, kernels=kernels, new_head=new_head, seed=seed), opened.tokenizer
+
+
+def open_folder(folder: str | Path) -> ModelFolder:
+    """Read a model folder, from which models can be built; errors as for `load`."""
     folder = Path(folder)
     if not folder.is_dir():
         raise UserError(f"{folder}: no such model folder.")
-    config = ModelConfig.load(folder)
-    tokenizer = Tokenizer.load(folder)
+    config, tokenizer = ModelConfig.load(folder), Tokenizer.load(folder)
     check_vocabulary(config, tokenizer, str(folder))
-    weights = read_weights(folder)
-    model = build_model(weights, config, head, kernels=kernels, new_head=new_head, seed=seed)
-    return model, tokenizer
+    return ModelFolder(config, tokenizer, read_weights(folder))
 
 
-def build_model(
-    weights: Weights,
-    config: ModelConfig,
-    head: str,
-    *,
-    kernels: Kernels | None = None,
-    new_head: bool = False,
-    seed: int = 0,
-) -> Model:
-    """A model with the given weights; arguments and errors as for `load`."""
-    absent = [part for part in HEADS.get(head, ()) if not weights.has_part(config, part)]
-    pooler = not (head == "encoder" and "pooler" in absent)
-    if head == "encoder":
-        absent = []
-    if absent and not new_head:
-        raise UserError(
-            f"{weights.path}: has no {' and no '.join(absent)} head, which head={head!r} needs. Load it with "
-            "new_head=True to start with fresh weights, or choose a head that the folder has."
-        )
-    model = Model(config, head, kernels, pooler=pooler)
-    if absent:
-        model.initialise(seed)
-        _log.warning("%s: new weights for %s", weights.path, ", ".join(absent))
-    assign_weights(model, weights, skip=tuple(_PARTS[part] for part in absent))
-    model.set_train(False)
-    return model
+@dataclass(frozen=True)
+class ModelFolder:
+    """What a model folder holds; the parts fit each other."""
+
+    config: ModelConfig
+    tokenizer: Tokenizer
+    weights: Weights
+
+    def has(self, part: str) -> bool:
+        """Whether all tensors of a part are there: pooler, masked_lm or next_sentence."""
+        table = name_table(self.config, self.weights.prefix)
+        return all(table[ours] in self.weights.tensors for ours in table if ours.startswith(_PARTS[part]))
+
+    def build(self, head: str, *, kernels: Kernels | None = None, new_head: bool = False, seed: int = 0) -> Model:
+        """A model in evaluation mode; arguments and errors as for `load`."""
+        absent = [part for part in HEADS.get(head, ()) if not self.has(part)]
+        pooler = not (head == "encoder" and "pooler" in absent)
+        if head == "encoder":
+            absent = []
+        if absent and not new_head:
+            raise UserError(
+                f"{self.weights.path}: has no {' and no '.join(absent)} head, which head={head!r} needs. Load it with "
+                "new_head=True to start with fresh weights, or choose a head that the folder has."
+            )
+        model = Model(self.config, head, kernels, pooler=pooler)
+        if absent:
+            model.initialise(seed)
+            _log.warning("%s: new weights for %s", self.weights.path, ", ".join(absent))
+        assign_weights(model, self.weights, skip=tuple(_PARTS[part] for part in absent))
+        model.set_train(False)
+        return model
 
 
 def check_vocabulary(config: ModelConfig, tokenizer: Tokenizer, where: str) -> None:
-    """Raise a UserError where the tokenizer has ids that the model has no embedding for, or far fewer."""
-    if tokenizer.vocab_size != config.vocab_size:
+    """Raise a UserError where the tokenizer has ids that the model has no embedding for.
+
+    `vocab_size` may be larger: tables are often padded to a multiple of 64 or 128, which suits the device. Rows beyond
+    the vocabulary stand for no token.
+    """
+    if tokenizer.vocab_size > config.vocab_size:
         raise UserError(
             f"{where}: the vocabulary has {tokenizer.vocab_size} entries, but vocab_size is {config.vocab_size}. "
             "Use the vocabulary that the model was trained with."
@@ -102,11 +114,6 @@ class Weights:
     path: Path
     tensors: dict[str, np.ndarray]
     prefix: str
-
-    def has_part(self, config: ModelConfig, part: str) -> bool:
-        """Whether all tensors of a head are there."""
-        table = name_table(config, self.prefix)
-        return all(table[ours] in self.tensors for ours in table if ours.startswith(_PARTS[part]))
 
 
 def read_weights(folder: Path) -> Weights:
@@ -131,8 +138,7 @@ def read_weights(folder: Path) -> Weights:
             f"{path}: cannot be read as safetensors ({error}). The file is cut or damaged, or has an unknown dtype; "
             "copy it again."
         ) from error
-    prefix = next((p for p in PREFIXES if any(name.startswith(p) for name in tensors)), "")
-    return Weights(path, tensors, prefix)
+    return Weights(path, tensors, encoder_prefix(tensors))
 
 
 def assign_weights(model: Model, weights: Weights, skip: tuple[str, ...] = ()) -> None:
@@ -146,14 +152,12 @@ def assign_weights(model: Model, weights: Weights, skip: tuple[str, ...] = ()) -
     table = name_table(model.config, weights.prefix)
     parameters = dict(model.parameters_and_names())
     wanted = {table[name]: name for name in parameters if not name.startswith(skip or ("\0",))}
-    known = set(table.values())
     missing = [name for name in wanted if name not in weights.tensors]
     unexpected, other_heads = [], set()
     for name in weights.tensors:
         if name in wanted or is_redundant(name):
             continue
-        belongs = name.startswith((weights.prefix, "embeddings.", "encoder.")) if weights.prefix else name not in known
-        if belongs and not name.startswith(("cls.", f"{weights.prefix}pooler.")):
+        if in_encoder(name, weights.prefix):
             unexpected.append(name)
         else:
             other_heads.add(name.rsplit(".", 1)[0])

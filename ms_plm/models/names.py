@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from ms_plm.config.model import ModelConfig
 
 PREFIXES = ("nezha.", "bert.")
@@ -57,6 +59,19 @@ def name_table(config: ModelConfig, prefix: str) -> dict[str, str]:
     for ours, theirs in _HEADS.items():
         add(ours, theirs)
     return table
+
+
+def encoder_prefix(names: Collection[str]) -> str:
+    """What stands before the encoder's tensors in a file with these names: one of `PREFIXES`, or nothing."""
+    return next((prefix for prefix in PREFIXES if any(name.startswith(prefix) for name in names)), "")
+
+
+def in_encoder(name: str, prefix: str) -> bool:
+    """Whether a tensor's name places it in the encoder; other tensors belong to heads (and so does the pooler)."""
+    inner = name.removeprefix(prefix)
+    if inner == name:  # without prefix
+        return name.startswith(("embeddings.", "encoder."))
+    return not inner.startswith("pooler.")
 
 
 def modern_name(name: str) -> str:

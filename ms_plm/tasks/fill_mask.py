@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn
 
@@ -39,8 +38,7 @@ class _Logits(nn.Cell):
         self.model = model
 
     def construct(self, rows):
-        model = self.model
-        return model.masked_lm(rows, model.encoder.embeddings.word_embeddings.weight).astype(ms.float32)
+        return self.model.masked_logits(rows)
 
 
 class MaskFiller:
@@ -129,7 +127,8 @@ class MaskFiller:
             block = hidden[start : start + _ROWS]
             padded = np.zeros((_ROWS, hidden.shape[1]), np.float32)
             padded[: len(block)] = block
-            scores = log_softmax(self._logits(Tensor(padded)).asnumpy()[: len(block)])
+            logits = self._logits(Tensor(padded)).asnumpy()[: len(block)]
+            scores = log_softmax(logits[:, : self.tokenizer.vocab_size])  # the rest has no tokens: see check_vocabulary
             best = np.argsort(-scores, axis=1, kind="stable")[:, :top_k]
             ids.append(best)
             probabilities.append(np.exp(np.take_along_axis(scores, best, axis=1)))

@@ -255,10 +255,10 @@ class Tokenizer:
         """Readable text: pieces joined to words, spaces only where a script has them.
 
         Args:
-            ids: token ids.
+            ids: token ids; those of a padded embedding table, beyond the vocabulary, read as [UNK].
             skip_special_tokens: leave out [CLS], [SEP], [PAD], [MASK] and [UNK].
         """
-        numbers = [int(number) for number in ids]
+        numbers = [number if number < self.vocab_size else self.unk_id for number in map(int, ids)]
         if skip_special_tokens:
             special = set(self.special_ids)
             numbers = [number for number in numbers if number not in special]

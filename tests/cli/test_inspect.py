@@ -5,7 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
-from golden_files import GOLDENS
+from golden_files import GOLDENS, padded_folder
 from safetensors.numpy import load_file, save_file
 from tiny_corpus import make_corpus
 
@@ -86,6 +86,25 @@ def test_missing_and_foreign_tensors_are_named(folder, capsys):
     assert code == 1
     assert f"WRONG: missing: {gone}" in text
     assert "WRONG: not of this family: nezha.encoder.strange" in text
+
+
+def test_heads_of_other_tasks_are_told_and_are_no_fault(folder, capsys):
+    classifier = {"classifier.weight": np.zeros((3, 32), np.float32), "classifier.bias": np.zeros(3, np.float32)}
+    _tensors(folder, lambda tensors: {**tensors, **classifier})
+    code, text = _inspect(capsys, folder)
+    assert (code, "WRONG" in text) == (0, False)
+    assert "heads that ms_plm does not use: classifier\n" in text
+
+
+def test_a_padded_embedding_table_is_told_and_too_large_a_vocabulary_is_wrong(folder, tmp_path, capsys):
+    code, text = _inspect(capsys, padded_folder(tmp_path / "padded"))
+    assert code == 0
+    assert "vocabulary: 95 (the embedding table has 128 rows)" in text
+    with (folder / "vocab.txt").open("a", encoding="utf-8") as file:
+        file.write("more\n")
+    code, text = _inspect(capsys, folder)
+    assert code == 1
+    assert "WRONG: the vocabulary has 96 entries, but vocab_size is 95" in text
 
 
 def test_a_cut_weights_file_is_named(folder, capsys):

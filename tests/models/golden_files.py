@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save_file
 
 GOLDENS = Path(__file__).resolve().parents[1] / "goldens"
 CASES = (
@@ -28,3 +29,18 @@ def read_folder(name: str) -> tuple[dict, dict[str, np.ndarray]]:
 def read_golden(name: str, length: int) -> dict[str, np.ndarray]:
     """Inputs, outputs and gradients of a model at a length."""
     return load_file(GOLDENS / f"{name}_{length}.safetensors")
+
+
+def padded_folder(target: Path, rows: int = 128) -> Path:
+    """`nezha_k8` with an embedding table of more rows than the vocabulary has entries; those beyond it always win."""
+    shutil.copytree(GOLDENS / "nezha_k8", target)
+    tensors = load_file(target / "model.safetensors")
+    for name, value in tensors.items():
+        if name.endswith("word_embeddings.weight") or name.startswith("cls.predictions.decoder.weight"):
+            tensors[name] = np.concatenate([value, np.zeros((rows - len(value), value.shape[1]), np.float32)])
+        elif name in ("cls.predictions.bias", "cls.predictions.decoder.bias"):
+            tensors[name] = np.concatenate([value, np.full(rows - len(value), 100, np.float32)])
+    save_file(tensors, target / "model.safetensors", metadata={"format": "pt"})
+    config = json.loads((target / "config.json").read_text(encoding="utf-8"))
+    (target / "config.json").write_text(json.dumps({**config, "vocab_size": rows}), encoding="utf-8")
+    return target

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import safetensors.numpy
-from golden_files import GOLDENS, read_folder, read_golden
+from golden_files import GOLDENS, padded_folder, read_folder, read_golden
 from mindspore import Tensor
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save_file
@@ -239,6 +239,29 @@ def test_a_vocabulary_of_another_size_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="96 entries"):
         save(tmp_path / "ours", model, type(tokenizer).load(folder))
     assert not (tmp_path / "ours").exists()
+
+
+def test_an_embedding_table_may_be_padded(tmp_path: Path) -> None:
+    folder = padded_folder(tmp_path / "padded")
+    model, tokenizer = load(folder, "masked_lm")
+    assert (model.config.vocab_size, tokenizer.vocab_size) == (128, 95)
+    save(tmp_path / "ours", model, tokenizer)
+    again, other = load(tmp_path / "ours", "masked_lm")
+    _assert_same(_values(model), _values(again))
+    assert (again.config.vocab_size, other.vocab_size) == (128, 95)
+
+
+def test_heads_of_other_tasks_are_passed_over_with_and_without_prefix(tmp_path: Path, caplog) -> None:
+    for name in ("nezha_k8", "nezha_base_model"):
+
+        def classify(tensors: dict) -> None:
+            tensors["classifier.weight"] = np.zeros((3, 32), np.float32)
+
+        folder = _copy(name, tmp_path / name, classify)
+        caplog.clear()
+        with caplog.at_level(logging.INFO, "ms_plm.models.folder"):
+            load(folder)
+        assert "not used: classifier" in caplog.text
 
 
 @pytest.mark.parametrize("missing", ["config.json", WEIGHTS, "vocab.txt"])

@@ -3,7 +3,7 @@
 import mindspore as ms
 import numpy as np
 import pytest
-from golden_files import GOLDENS
+from golden_files import GOLDENS, padded_folder
 from mindspore import Tensor
 
 from ms_plm.common.errors import UserError
@@ -91,3 +91,13 @@ def test_a_model_without_a_masked_lm_head_is_refused():
     model, tokenizer = load(GOLDENS / "nezha_base_model")
     with pytest.raises(UserError, match="masked-LM head"):
         fill_masks(model, tokenizer, ["[MASK]"])
+
+
+def test_rows_of_a_padded_embedding_table_are_no_candidates(nezha, tmp_path):
+    model, tokenizer = load(padded_folder(tmp_path / "padded"), head="masked_lm")
+    text = "a [MASK] b"
+    assert model(Tensor(tokenizer([text]).input_ids)).logits.asnumpy()[0, 2].argmax() >= tokenizer.vocab_size
+    (mask,) = fill_masks(model, tokenizer, [text], top_k=1000)[0]["masks"]
+    (expected,) = fill_masks(*nezha, [text], top_k=1000)[0]["masks"]
+    assert [c["id"] for c in mask["candidates"]] == [c["id"] for c in expected["candidates"]]
+    assert sum(c["probability"] for c in mask["candidates"]) == pytest.approx(1)

@@ -224,6 +224,14 @@ def test_decoding_puts_spaces_where_the_script_has_them():
     assert LOWER.decode(LOWER("今[MASK]").input_ids[0], skip_special_tokens=True) == "今"
 
 
+def test_ids_of_a_padded_embedding_table_are_decoded_as_unknown():
+    beyond = [LOWER.token_id("今"), len(VOCABULARY), len(VOCABULARY) + 32]
+    assert LOWER.decode(beyond) == "今[UNK] [UNK]"
+    assert LOWER.decode(beyond, skip_special_tokens=True) == "今"
+    with pytest.raises(UserError, match="id -1"):
+        LOWER.decode([-1])
+
+
 @pytest.mark.data
 def test_published_vocabularies(shared_data):
     chinese = Tokenizer.load(shared_data / "vocab" / "nezha-cn-base")
