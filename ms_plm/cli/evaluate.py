@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ms_plm.cli.model_folder import add_device_argument, find_model_folder, open_model
 from ms_plm.common.errors import UsageError, UserError
 from ms_plm.common.files import write_json
 
 if TYPE_CHECKING:
+    from ms_plm.config.recipe import DataSection
     from ms_plm.data.corpus import Corpus
     from ms_plm.data.loader import EvaluationBatches
     from ms_plm.models.model import Model
@@ -24,6 +25,10 @@ examples:
   ms-plm evaluate runs/nezha_tiny_pretrain_zh prepared/zh
   ms-plm evaluate runs/nezha_tiny_pretrain_zh prepared/zh --baselines --length 256 --json figures.json
 
+For a run folder, or a model or checkpoint inside one, length, masking, pairs and number of samples are those of the
+run's recipe.yaml, so that the figures on the run's own corpus are those that the run reported; options given here take
+their place.
+
 Loss is the mean over predicted positions in nats, perplexity is e^loss. `words` is the accuracy over labels that are
 neither punctuation nor [UNK]. The same seed, length and masking give the same predicted positions for any model.
 """
@@ -33,15 +38,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", metavar="FOLDER", help="model folder or run folder")
     parser.add_argument("corpus", metavar="CORPUS", help="made by `ms-plm prepare`")
     parser.add_argument("--split", choices=("held_out", "train"), default="held_out")
-    parser.add_argument("--length", type=int, default=128, metavar="N", help="longest sequence (default 128)")
-    parser.add_argument("--samples", type=int, default=1000, metavar="N", help="how many, 0: all (default 1000)")
+    parser.add_argument("--length", type=int, metavar="N", help="longest sequence (default: the run's, else 128)")
+    parser.add_argument(
+        "--samples", type=int, metavar="N", help="how many, 0: all (default: the run's evaluate.samples, else 1000)"
+    )
     parser.add_argument("--batch", type=int, default=32, metavar="N", help="sequences at once; changes no figure")
     parser.add_argument(
         "--packed", action="store_true", help="no sentence pairs, even if the model has a head for them"
     )
-    parser.add_argument("--masking", choices=("whole_word", "token"), default="whole_word", help="default whole_word")
-    parser.add_argument("--ratio", type=float, default=0.15, help="share of tokens that is predicted (default 0.15)")
-    parser.add_argument("--seed", type=int, default=0, help="of samples and masks (default 0)")
+    parser.add_argument("--masking", choices=("whole_word", "token"), help="default: the run's, else whole_word")
+    parser.add_argument("--ratio", type=float, help="share of tokens that is predicted (default: the run's, else 0.15)")
+    parser.add_argument("--seed", type=int, default=0, help="of samples and masks (default 0, as in every run)")
     parser.add_argument(
         "--baselines", action="store_true", help="also the most frequent token and the best one for both neighbours"
     )
@@ -52,37 +59,41 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     for name in ("length", "batch"):
-        if getattr(args, name) < 1:
-            raise UsageError(f"--{name}: expected a number above 0, found {getattr(args, name)}.")
-    if not 0 < args.ratio < 1:
+        if (value := getattr(args, name)) is not None and value < 1:
+            raise UsageError(f"--{name}: expected a number above 0, found {value}.")
+    if args.ratio is not None and not 0 < args.ratio < 1:
         raise UsageError(f"--ratio: expected a share between 0 and 1, found {args.ratio}.")
     folder = find_model_folder(args.folder)
     from ms_plm.data.corpus import Corpus
 
+    recipe = _recipe_of(folder)
+    data, samples = _settings(args, recipe)
     corpus = Corpus.open(Path(args.corpus).expanduser())
     model, tokenizer = open_model(folder, args.device)
     corpus.check_vocabulary(tokenizer)
-    if model.limit is not None and args.length > model.limit:
+    if model.limit is not None and data.max_length > model.limit:
         raise UserError(
-            f"--length {args.length}: {folder} has {model.limit} absolute positions. Evaluate it at {model.limit} or "
-            "less."
+            f"--length {data.max_length}: {folder} has {model.limit} absolute positions. Evaluate it at {model.limit} "
+            "or less."
         )
-    result, batches = _evaluate(args, model, tokenizer, corpus)
+    result, batches = _evaluate(args, data, samples, model, tokenizer, corpus)
     settings = {
         "model": str(folder),
+        "recipe": str(recipe) if recipe else None,
         "corpus": str(corpus.folder),
         "corpus_fingerprint": corpus.fingerprint,
         "split": args.split,
         "samples": batches.samples,
-        "length": args.length,
+        "length": data.max_length,
         "pairs": result.nsp,
-        "masking": args.masking,
-        "ratio": args.ratio,
+        "masking": data.masking.strategy,
+        "ratio": data.masking.ratio,
         "seed": args.seed,
     }
     print(
-        f"{args.split} of {corpus.folder}: {batches.samples} samples of length {args.length}, "
-        f"{int(result.sums.positions)} predicted positions ({args.masking}, {args.ratio:g}), seed {args.seed}"
+        f"{args.split} of {corpus.folder}: {batches.samples} samples of length {data.max_length}, "
+        f"{int(result.sums.positions)} predicted positions ({data.masking.strategy}, {data.masking.ratio:g}), seed "
+        f"{args.seed}{f'; as in {recipe}' if recipe else ''}"
     )
     print(figures_text(str(folder), result))
     if args.json:
@@ -90,21 +101,52 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def _recipe_of(model: Path) -> Path | None:
+    """recipe.yaml of the run that a model folder or checkpoint stands in."""
+    inside = {"model": model.parent, "checkpoints": model.parent.parent}
+    run = inside.get(model.name) or inside.get(model.parent.name)
+    return run / "recipe.yaml" if run and (run / "recipe.yaml").is_file() else None
+
+
+def _settings(args: argparse.Namespace, recipe: Path | None) -> tuple[DataSection, int]:
+    """What is read and how many samples of it: as the run's recipe says, else as recipes do by default; options first.
+
+    Raises:
+        UserError: the recipe cannot be read.
+    """
+    from ms_plm.config.loading import load_recipe
+    from ms_plm.config.recipe import DataSection, EvaluateSection, MaskingSection
+
+    data, samples = DataSection(), EvaluateSection().samples
+    if recipe is not None:
+        of_run = load_recipe(recipe)
+        data, samples = of_run.data, of_run.evaluate.samples
+    masking = data.masking.model_dump() | _given(strategy=args.masking, ratio=args.ratio)
+    if args.masking == "token":
+        masking["ngram"] = 1
+    changes = _given(max_length=args.length, cache=args.cache, nsp=False if args.packed else None)
+    data = data.model_copy(update={**changes, "masking": MaskingSection(**masking)})
+    return data, samples if args.samples is None else args.samples
+
+
+def _given(**options: Any) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not None}
+
+
 def _evaluate(
-    args: argparse.Namespace, model: Model, tokenizer: Tokenizer, corpus: Corpus
+    args: argparse.Namespace, data: DataSection, samples: int, model: Model, tokenizer: Tokenizer, corpus: Corpus
 ) -> tuple[EvaluationResult, EvaluationBatches]:
-    from ms_plm.config.recipe import MaskingSection
     from ms_plm.data.loader import EvaluationBatches
     from ms_plm.data.masking import build_masking
     from ms_plm.data.samples import CorpusSamples
+    from ms_plm.data.sources import cache_folder
     from ms_plm.evaluation.baselines import MostFrequentBaseline, NeighbourBaseline, TokenCounts, not_neighbours
     from ms_plm.tasks.runner import PretrainingEvaluator
 
-    pairs = model.has_next_sentence and not args.packed
-    cache = Path(args.cache).expanduser() if args.cache else Path.home() / ".cache" / "ms_plm"
-    source = CorpusSamples(corpus, args.split, args.length, pairs, cache=cache, seed=args.seed)
-    masking = build_masking(MaskingSection(strategy=args.masking, ratio=args.ratio), tokenizer)
-    batches = EvaluationBatches(source, masking, args.seed, args.batch, args.samples or None)
+    pairs = model.has_next_sentence and data.nsp
+    shape = (args.split, data.max_length, pairs, data.short_sample_probability)
+    source = CorpusSamples(corpus, *shape, cache=cache_folder(data), seed=args.seed)
+    batches = EvaluationBatches(source, build_masking(data.masking, tokenizer), args.seed, args.batch, samples or None)
     others = {}
     if args.baselines:
         counts = TokenCounts.of(corpus)

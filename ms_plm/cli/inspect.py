@@ -35,8 +35,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    from ms_plm.config.recipe import DataSection
+    from ms_plm.data.sources import cache_folder
+
     path = Path(args.path).expanduser()
-    args.cache = Path(args.cache).expanduser() if args.cache else Path.home() / ".cache" / "ms_plm"
+    args.cache = cache_folder(DataSection(cache=args.cache))
     return _inspector(path)(path, args)
 
 

@@ -57,6 +57,61 @@ def test_a_model_without_next_sentence_head_reads_packed_text(corpus, cached, tm
     assert "next sentence" not in capsys.readouterr().out
 
 
+RECIPE = """\
+kind: pretrain
+data:
+  corpus: {corpus}
+  cache: {cache}
+  max_length: 20
+  short_sample_probability: 0.5
+  masking: {{ratio: 0.3, ngram: 2, mask_share: 0.5}}
+train: {{steps: 1, batch: 4}}
+evaluate: {{samples: 12}}
+"""
+
+
+@pytest.fixture
+def run(corpus, tmp_path):
+    """A run folder with a result and a checkpoint, and the figures that the run itself would report."""
+    from ms_plm.config.loading import load_recipe
+    from ms_plm.data.loader import EvaluationBatches
+    from ms_plm.data.sources import EVALUATION_SEED, open_data
+    from ms_plm.models.folder import load
+    from ms_plm.tasks.runner import PretrainingEvaluator
+
+    folder = tmp_path / "run"
+    for name in ("model", "checkpoints/step-000001"):
+        shutil.copytree(GOLDENS / "nezha_k8", folder / name)
+    (folder / "recipe.yaml").write_text(RECIPE.format(corpus=corpus, cache=tmp_path / "cache"), encoding="utf-8")
+    recipe = load_recipe(folder / "recipe.yaml")
+    data = open_data(recipe.data, recipe.evaluate, recipe.train.seed, 1)
+    model, tokenizer = load(folder / "model", "pretraining")
+    batches = EvaluationBatches(data.held_out, data.masking, EVALUATION_SEED, 4, recipe.evaluate.samples)
+    return folder, PretrainingEvaluator(model, True, tokenizer).evaluate(batches).as_dict()
+
+
+def _written(capsys, folder, corpus, file, *options) -> dict:
+    assert main(["evaluate", str(folder), corpus, "--device", "cpu", "--json", str(file), *options]) == 0
+    return json.loads(file.read_text(encoding="utf-8")) | {"shown": capsys.readouterr().out}
+
+
+@pytest.mark.parametrize("inside", [".", "model", "checkpoints/step-000001"])
+def test_a_runs_own_settings_give_its_own_figures(run, corpus, tmp_path, capsys, inside):
+    folder, expected = run
+    written = _written(capsys, folder / inside, corpus, tmp_path / "figures.json")
+    assert written["positions"] == expected["positions"]
+    assert written["figures"] == pytest.approx(expected["figures"], rel=1e-5)
+    assert (written["length"], written["samples"], written["ratio"]) == (20, 12, 0.3)
+    assert f"as in {folder}/recipe.yaml" in written["shown"]
+
+
+def test_options_take_the_place_of_a_runs_settings(run, corpus, tmp_path, capsys):
+    options = ["--length", "16", "--samples", "7", "--masking", "token", "--ratio", "0.2", "--packed"]
+    written = _written(capsys, run[0], corpus, tmp_path / "figures.json", *options)
+    shown = {key: written[key] for key in ("length", "samples", "masking", "ratio", "pairs")}
+    assert shown == {"length": 16, "samples": 7, "masking": "token", "ratio": 0.2, "pairs": False}
+
+
 def test_a_corpus_of_another_vocabulary_is_refused(cached, tmp_path, capsys):
     other = make_corpus(tmp_path / "other", GOLDENS / "nezha_k8", lower_case=False)
     assert main(["evaluate", NEZHA, str(other.folder), *cached]) == 1
