@@ -12,6 +12,8 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from ms_plm.common.errors import UserError
+from ms_plm.config.model import ModelConfig
+from ms_plm.config.places import place
 from ms_plm.config.precision import policy_for
 from ms_plm.config.recipe import METHODS, Recipe, Section
 
@@ -156,7 +158,7 @@ def _complaint(error: ErrorDetails, prefix: KeyPath = ()) -> Complaint:
 def _across_sections(recipe: Recipe) -> list[Complaint]:
     """What no section can see alone."""
     complaints = []
-    data, train, impl, model = recipe.data, recipe.train, recipe.impl, recipe.model
+    data, train, impl = recipe.data, recipe.train, recipe.impl
     if not (data.text or data.corpus or data.mindrecord):
         complaints.append(
             Complaint(("data",), "says nowhere what to train on; set one of data.text, data.corpus, data.mindrecord.")
@@ -169,17 +171,46 @@ def _across_sections(recipe: Recipe) -> list[Complaint]:
                 "(an update is made of whole micro-batches).",
             )
         )
-    if model.position_embedding == "absolute" and not model.from_ and data.max_length > model.max_position_embeddings:
-        complaints.append(
-            Complaint(
-                ("data", "max_length"),
-                f"{data.max_length} is more than model.max_position_embeddings {model.max_position_embeddings}; "
-                "absolute positions end there. Raise it, shorten max_length, or use relative positions.",
-            )
-        )
+    complaints += _beyond_positions(recipe)
+    complaints += [
+        Complaint(("output", "examples"), f"text {number} has no [MASK] to fill in: {text[:80]!r}.")
+        for number, text in enumerate(recipe.output.examples, 1)
+        if "[MASK]" not in text
+    ]
     if impl.device != "auto":
         try:
             policy_for(impl.precision, impl.device)
         except UserError as error:
             complaints.append(Complaint(("impl", "precision"), str(error).removeprefix("impl.precision: ")))
     return complaints
+
+
+def _beyond_positions(recipe: Recipe) -> list[Complaint]:
+    """Lengths for which a model with absolute positions has none."""
+    model, export = recipe.model, recipe.output.export
+    limit, name = model.max_position_embeddings, "model.max_position_embeddings"
+    remedy = "Raise it, shorten {key}, or use relative positions."
+    absolute = model.position_embedding == "absolute"
+    if model.from_:
+        parent = _parent(model.from_)
+        absolute = parent is not None and parent.position_embedding_type == "absolute"
+        limit = parent.max_position_embeddings if parent else limit
+        name, remedy = f"max_position_embeddings of {model.from_},", "Shorten {key}."
+    lengths = {("data", "max_length"): recipe.data.max_length}
+    if export is not None and export.length != "dynamic":
+        lengths["output", "export", "length"] = export.length
+    return [
+        Complaint(
+            path, f"{length} is more than {name} {limit}; absolute positions end there. {remedy.format(key=path[-1])}"
+        )
+        for path, length in lengths.items()
+        if absolute and length > limit
+    ]
+
+
+def _parent(folder: str) -> ModelConfig | None:
+    """The configuration of the model that a recipe continues from; None where it cannot be read (yet)."""
+    try:
+        return ModelConfig.load(place(folder))
+    except (UserError, OSError):
+        return None

@@ -5,6 +5,7 @@ import copy
 import pytest
 
 from ms_plm.config.check import check
+from ms_plm.config.model import ModelConfig
 
 GOOD = {"kind": "pretrain", "name": "x", "train": {"steps": 10, "batch": 8}, "data": {"corpus": "c"}}
 
@@ -84,6 +85,33 @@ def test_absolute_positions_end_where_their_table_ends():
     assert complaints(data__max_length=1024) == {}  # relative positions have no end
     found = complaints(data__max_length=1024, model__model_type="bert")
     assert "1024 is more than model.max_position_embeddings 512" in found["data.max_length"]
+
+
+def test_a_file_for_deployment_ends_there_too():
+    bert = {"model__model_type": "bert", "model__max_position_embeddings": 256}
+    assert complaints(**bert, output__export={"length": 256}) == {}
+    assert complaints(**bert, output__export={"length": "dynamic"}) == {}
+    assert complaints(output__export={"length": 4096}) == {}  # relative
+    found = complaints(**bert, output__export={"length": 512})
+    assert list(found) == ["output.export.length"]
+    assert "512 is more than model.max_position_embeddings 256" in found["output.export.length"]
+
+
+def test_the_positions_of_a_parent_are_those_of_its_folder(tmp_path):
+    ModelConfig(model_type="bert", vocab_size=100, max_position_embeddings=64).save(tmp_path / "bert")
+    ModelConfig(model_type="nezha", vocab_size=100, max_position_embeddings=64).save(tmp_path / "nezha")
+    lengths = {"data__max_length": 128, "output__export": {"length": 96}}
+    found = complaints(**{"model__from": str(tmp_path / "bert")}, **lengths)
+    assert list(found) == ["data.max_length", "output.export.length"]
+    assert f"max_position_embeddings of {tmp_path / 'bert'}, 64" in found["data.max_length"]
+    for name in ("nezha", "not made yet"):
+        assert complaints(**{"model__from": str(tmp_path / name)}, **lengths) == {}
+
+
+def test_an_example_without_a_mask_is_named():
+    assert complaints(output__examples=["a [MASK]", "[MASK] b"]) == {}
+    found = complaints(output__examples=["a [MASK]", "nothing to fill in"])
+    assert found == {"output.examples": "text 2 has no [MASK] to fill in: 'nothing to fill in'."}
 
 
 def test_bf16_on_a_cpu_is_refused_before_anything_runs():
