@@ -3,6 +3,7 @@
 import re
 import shlex
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,16 @@ def test_the_recipe_shown_is_valid(tmp_path):
             recipes.symlink_to(ROOT / "recipes")
         recipe = load_recipe(tmp_path / "my_recipe.yaml")
         assert (recipe.train.steps, recipe.train.epochs, recipe.data.corpus) == (None, 2, "prepared/mine")
+
+
+@pytest.mark.parametrize("page", ["README.md", "README_CN.md"])
+def test_the_python_shown_fills_in_a_mask(page):
+    (code,) = blocks(page, "python")
+    assert "runs/quickstart/model" in code
+    code = code.replace("runs/quickstart/model", str(ROOT / "tests" / "goldens" / "nezha_k8"))
+    ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    assert len(ran.stdout.split()) == 1
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from mindspore import nn, ops
+import numpy as np
+from mindspore import Tensor, nn, ops
 
 from ms_plm.common.errors import UserError
 from ms_plm.config.model import ModelConfig
@@ -61,11 +62,13 @@ class Model(nn.Cell):
         return self
 
     def __call__(self, input_ids, *args, **kwargs):
-        """`construct`, compiled; the length is checked before.
+        """`construct`, compiled; NumPy arrays are taken as well, and the length is checked before.
 
         Raises:
             UserError: the input is longer than an absolute position table.
         """
+        input_ids, *args = (Tensor(x) if isinstance(x, np.ndarray) else x for x in (input_ids, *args))
+        kwargs = {name: Tensor(x) if isinstance(x, np.ndarray) else x for name, x in kwargs.items()}
         length = input_ids.shape[1]
         if self.limit is not None and length > self.limit:
             raise UserError(

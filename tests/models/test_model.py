@@ -110,7 +110,7 @@ def test_logits_name_those_of_a_head_with_one_kind() -> None:
     batch = micro_batch(np.arange(2))
     ids, positions = Tensor(batch["input_ids"]), Tensor(batch["masked_positions"])
     model = Model(tiny_config(), "masked_lm").initialise(seed=3)
-    out = model(ids)
+    out = model(batch["input_ids"])  # NumPy arrays are taken as they come from a tokenizer
     np.testing.assert_array_equal(out.logits.asnumpy(), out.prediction_logits.asnumpy())
     assert out.logits.shape == (*ids.shape, VOCABULARY)
     inside = _Logits(model)(out.last_hidden_state, positions).asnumpy()
