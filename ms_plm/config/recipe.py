@@ -20,7 +20,7 @@ class ModelSection(Section):
 
     from_: str | None = Field(None, alias="from", description="model folder to continue from; no other key beside it")
     model_type: Literal["bert", "nezha"] = "nezha"
-    vocab_size: int | None = Field(None, gt=0, description="default: the size of the vocabulary")
+    vocab_size: int | None = Field(None, gt=0, description="default: the size of the vocabulary; larger: padded")
     hidden_size: int = Field(768, gt=0)
     num_hidden_layers: int = Field(12, gt=0)
     num_attention_heads: int = Field(12, gt=0)
