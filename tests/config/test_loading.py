@@ -24,7 +24,7 @@ train:
   schedule:
     warmup_steps: 10
 output:
-  examples: [a, b]
+  examples: ["a [MASK]", "b [MASK]"]
 """
 
 
@@ -50,17 +50,17 @@ def complaint(name: str, overrides=None) -> str:
 def test_a_recipe_is_read_into_typed_frozen_objects(recipes):
     recipe = load_recipe("base.yaml")
     assert (recipe.name, recipe.train.steps, recipe.data.masking.ratio) == ("base", 100, 0.2)
-    assert recipe.output.examples == ("a", "b")
+    assert recipe.output.examples == ("a [MASK]", "b [MASK]")
     with pytest.raises(ValidationError, match="frozen"):
         recipe.train.steps = 5
 
 
 def test_a_child_inherits_values_but_not_name_and_description(recipes):
-    recipes(child="base: base.yaml\nmodel: {hidden_size: 128}\noutput: {examples: [c]}\n")
+    recipes(child="base: base.yaml\nmodel: {hidden_size: 128}\noutput: {examples: ["c [MASK]"]}\n")
     child = load_recipe("child.yaml")
     assert (child.name, child.description) == ("child", "")
     assert (child.model.hidden_size, child.model.num_attention_heads) == (128, 4)
-    assert child.output.examples == ("c",)  # lists are replaced whole
+    assert child.output.examples == ("c [MASK]",)  # lists are replaced whole
 
 
 def test_a_base_is_found_beside_the_file_that_names_it(recipes, tmp_path, monkeypatch):
