@@ -56,7 +56,7 @@ def test_a_recipe_is_read_into_typed_frozen_objects(recipes):
 
 
 def test_a_child_inherits_values_but_not_name_and_description(recipes):
-    recipes(child="base: base.yaml\nmodel: {hidden_size: 128}\noutput: {examples: ["c [MASK]"]}\n")
+    recipes(child="base: base.yaml\nmodel: {hidden_size: 128}\noutput: {examples: ['c [MASK]']}\n")
     child = load_recipe("child.yaml")
     assert (child.name, child.description) == ("child", "")
     assert (child.model.hidden_size, child.model.num_attention_heads) == (128, 4)
