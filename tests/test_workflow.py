@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -96,7 +97,7 @@ def test_a_finished_run_that_is_resumed_stays_as_it_is(base: Path, finished) -> 
     result = ms_plm.run(finished.folder, {"log.tensorboard": False, "output.examples": []}, resume=True)
     assert result.finished
     after = content(finished.folder)
-    same = ("metrics.jsonl", "model/model.safetensors", "recipe.yaml")
+    same = ("metrics.jsonl", "model/model.safetensors")
     assert [before[name] for name in same] == [after[name] for name in same]
 
 
@@ -134,7 +135,32 @@ def test_an_empty_folder_may_be_used(base: Path, tmp_path: Path) -> None:
     overrides = {"output.folder": str(tmp_path / "empty"), "train.schedule.warmup_steps": 99}
     with pytest.raises(UserError, match="warm-up"):  # past the folder, stopped by the next thing
         ms_plm.run(base / "tiny.yaml", overrides)
-    assert (tmp_path / "empty" / "recipe.yaml").is_file()
+
+
+def test_a_run_that_could_not_start_leaves_no_folder_in_the_way(base: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="nowhere"):
+        ms_plm.run(
+            base / "tiny.yaml", {"output.folder": str(tmp_path / "run"), "data.corpus": str(tmp_path / "nowhere")}
+        )
+    assert not (tmp_path / "run").exists()
+
+
+def test_overwriting_with_a_recipe_that_cannot_start_keeps_the_old_run(base: Path, finished, tmp_path: Path) -> None:
+    shutil.copytree(finished.folder, tmp_path / "run")
+    before = content(tmp_path / "run")
+    for wrong in ({"model.from": str(tmp_path / "run" / "model")}, {"data.corpus": str(tmp_path / "nowhere")}):
+        with pytest.raises(UserError):
+            ms_plm.run(base / "tiny.yaml", {"output.folder": str(tmp_path / "run"), **wrong}, overwrite=True)
+        assert content(tmp_path / "run") == before
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_a_run_folder_is_resumed_where_it_stands(finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(finished.folder, tmp_path / "moved")
+    monkeypatch.chdir(tmp_path)
+    result = ms_plm.run("moved", {"output.examples": []}, resume=True)
+    assert result.folder == Path("moved")
+    assert result.finished
 
 
 def test_a_recipe_object_can_be_run(base: Path, tmp_path: Path) -> None:

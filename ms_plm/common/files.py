@@ -102,7 +102,7 @@ def replacing_folder(path: str | os.PathLike) -> Iterator[Path]:
                 os.replace(path, old / "replaced")
                 try:
                     os.replace(temporary, path)
-                except OSError:
+                except BaseException:
                     os.replace(old / "replaced", path)
                     old.rmdir()
                     raise

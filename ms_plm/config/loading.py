@@ -79,6 +79,8 @@ def resolve_recipe(
     """Like `load_recipe`, with the origin of each value."""
     path = find_recipe(str(name_or_path))
     layer = _read_layers(path)
+    if Path(name_or_path).is_dir():  # a run folder, wherever it stands now
+        layer.values["output"] = {**(layer.values.get("output") or {}), "folder": str(name_or_path)}
     _lay_over(layer, _override_layer(overrides), str(path))
     layer.values.setdefault("name", path.stem)
     recipe, complaints = check(layer.values)

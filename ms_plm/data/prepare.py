@@ -48,6 +48,7 @@ def prepare(
     shard: tuple[int, int] = (0, 1),
     memory_mb: int = 2048,
     overwrite: bool = False,
+    wait: bool = False,
 ) -> Corpus | Path:
     """Turn text into a prepared corpus; continues where an earlier call was cut short.
 
@@ -59,6 +60,7 @@ def prepare(
         shard: `(i, n)`: do the i-th of n parts (from 0), to be joined by `join_parts`.
         memory_mb: fewer processes are used where all together would need more; also bounds sorting.
         overwrite: remove what is in the folder, if it is a corpus.
+        wait: for another process that works in the folder, instead of raising.
 
     Returns:
         The corpus; the folder of the part if `shard` is one of several.
@@ -79,7 +81,12 @@ def prepare(
     plan = _plan(files, sources, len(units), tokenizer, segmenter.name)
     if not units:
         raise UserError(f"{_names(files)}: there is no text: every file is empty.")
-    with full_disk_named(output), _claimed(output, plan, shard, overwrite) as state:
+    known = _known(output)
+    finished = known and known["complete"] and not (output / UNFINISHED).exists()
+    if finished and not overwrite and _is_asked(known, plan, shard):
+        logger.info("%s: already prepared", output)  # no lock: the folder may be read-only, or read by many
+        return Corpus.open(output)
+    with full_disk_named(output), _claimed(output, plan, shard, overwrite, wait) as state:
         if state is None:
             logger.info("%s: already prepared", output)
             return Corpus.open(output) if parts == 1 else output
@@ -251,43 +258,63 @@ def corpus_key(sources: Sequence[TextSection], tokenizer: Tokenizer) -> str:
 
 
 @contextlib.contextmanager
-def _claimed(output: Path, plan: dict[str, Any], shard: tuple[int, int], overwrite: bool) -> Iterator[Path | None]:
+def _claimed(
+    output: Path, plan: dict[str, Any], shard: tuple[int, int], overwrite: bool, wait: bool = False
+) -> Iterator[Path | None]:
     """The state folder of a corpus, locked for this process; None if the corpus is complete."""
     state = output / UNFINISHED
     known = _known(output)
     if known is None and output.is_dir() and any(output.iterdir()):
         raise UserError(f"{output}: the folder holds something else than a corpus. Choose an empty or a new folder.")
     output.mkdir(parents=True, exist_ok=True)
-    with open(output / ".lock", "w") as lock:
+    with _locked(output, wait):
+        known = _known(output)  # another process may have worked here meanwhile
+        if overwrite and known is not None:
+            _clear(output)
+            known = None
+        if known and not _is_asked(known, plan, shard):
+            begun = "holds a corpus" if known["complete"] else "was begun"
+            raise UserError(
+                f"{output}: {begun} with other files, options or vocabulary (a file that was mended counts as "
+                "another). Choose another folder, or replace it with --overwrite."
+            )
+        _remove_leftovers(output)
+        if known and known["complete"]:
+            if (output / "manifest.json").is_file():
+                shutil.rmtree(state, ignore_errors=True)  # killed between the manifest and this
+            yield None
+            return
+        state.mkdir(exist_ok=True)
+        if not known:
+            write_json(state / "plan.json", {"digest": _digest(plan), "shard": list(shard), "plan": plan})
+        yield state
+
+
+@contextlib.contextmanager
+def _locked(output: Path, wait: bool) -> Iterator[None]:
+    """Hold the folder's lock file, which is gone afterwards."""
+    path = output / ".lock"
+    while True:
+        lock = open(path, "w")  # noqa: SIM115 (closed below)
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except OSError as error:
+            lock.close()
             raise UserError(
                 f"{output}: another `prepare` is working in this folder. Wait for it, or stop it."
             ) from error
-        try:
-            if overwrite and known is not None:
-                _clear(output)
-                known = None
-            asked = {"digest": _digest(plan), "shard": list(shard)}
-            if known and {name: known[name] for name in asked} != asked:
-                begun = "holds a corpus" if known["complete"] else "was begun"
-                raise UserError(
-                    f"{output}: {begun} with other files, options or vocabulary (a file that was mended counts as "
-                    "another). Choose another folder, or replace it with --overwrite."
-                )
-            _remove_leftovers(output)
-            if known and known["complete"]:
-                if (output / "manifest.json").is_file():
-                    shutil.rmtree(state, ignore_errors=True)  # killed between the manifest and this
-                yield None
-                return
-            state.mkdir(exist_ok=True)
-            if not known:
-                write_json(state / "plan.json", {**asked, "plan": plan})
-            yield state
-        finally:
-            (output / ".lock").unlink(missing_ok=True)
+        if path.exists() and os.path.samestat(os.fstat(lock.fileno()), path.stat()):
+            break
+        lock.close()  # the one before removed it while we waited
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        lock.close()
+
+
+def _is_asked(known: dict[str, Any], plan: dict[str, Any], shard: tuple[int, int]) -> bool:
+    return (known["digest"], known["shard"]) == (_digest(plan), list(shard))
 
 
 def _known(output: Path) -> dict[str, Any] | None:

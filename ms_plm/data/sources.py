@@ -74,7 +74,7 @@ def open_corpus(data: DataSection, tokenizer: Tokenizer | None, processes: int) 
     sources = [text.model_copy(update={"files": tuple(str(place(name)) for name in text.files)}) for text in data.text]
     folder = cache_folder(data) / "corpora" / corpus_key(sources, tokenizer)
     log.info("text is prepared into %s", folder)
-    return prepare(sources, tokenizer, folder, processes=processes)
+    return prepare(sources, tokenizer, folder, processes=processes, wait=True)
 
 
 def open_data(

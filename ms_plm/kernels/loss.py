@@ -24,13 +24,13 @@ class CrossEntropySum(nn.Cell):
     def __init__(self, call: Call) -> None:
         super().__init__()
         self.softmax, self.one_hot, self.pick = ops.Softmax(-1), ops.OneHot(), ops.GatherD()
-        self.log, self.maximum = ops.Log(), ops.Maximum()
+        self.log = ops.Log()
         self.one, self.zero = Tensor(1.0, ms.float32), Tensor(0.0, ms.float32)
         self.smallest = Tensor(1.2e-38, ms.float32)
 
     def construct(self, logits, labels, weights):
         probabilities = self.pick(self.softmax(logits), 1, labels.reshape((-1, 1))).reshape((-1,))
-        return -ops.reduce_sum(self.log(self.maximum(probabilities, self.smallest)) * weights)
+        return -ops.reduce_sum(self.log(probabilities + self.smallest) * weights)
 
     def bprop(self, logits, labels, weights, out, dout):
         hot = self.one_hot(labels, logits.shape[1], self.one, self.zero)

@@ -28,6 +28,8 @@ from ms_plm.tokenization import Tokenizer
 
 log = logging.getLogger(__name__)
 TRAINER, STATE = "trainer.json", "training_state.safetensors"
+DAMAGED = "damaged-"
+"""Put before the name of a checkpoint that cannot be used, so that it is not counted among those that are kept."""
 
 
 def _digest(record: Mapping[str, Any]) -> str:
@@ -134,7 +136,7 @@ class CheckpointStore:
         """(step, folder) of everything that has a readable trainer.json, the newest first; not verified."""
         found = []
         for path in self.folder.glob(f"*/{TRAINER}"):
-            if path.parent.name.startswith("."):
+            if path.parent.name.startswith((".", DAMAGED)):
                 continue
             try:
                 record = read_json(path)
@@ -143,35 +145,46 @@ class CheckpointStore:
                 found.append((-1, path.parent))
         return sorted(found, reverse=True)
 
-    def newest(self) -> Checkpoint | None:
-        """The newest undamaged checkpoint; damaged ones are named in the log. None where there is none.
+    def newest(self, repair: bool = True) -> Checkpoint | None:
+        """The newest undamaged checkpoint; None where there is none.
+
+        Args:
+            repair: name damaged ones in the log and move them out of the way, and remove what a killed process was
+                still writing (one process of a run does this).
 
         Raises:
             UserError: there are checkpoints, but every one is damaged.
         """
-        self._remove_leftovers()
-        damaged = []
-        complete = {folder for _, folder in self.list()}
-        for folder in self.folder.glob("step-*"):
-            if folder not in complete:
-                damaged.append(f"{folder / TRAINER}: missing; the checkpoint is not complete.")
+        if repair:
+            self._clean_up()
+        damaged: dict[Path, str] = {}
+        listed = self.list()
+        for folder in set(self.folder.glob("step-*")) - {folder for _, folder in listed}:
+            damaged[folder] = f"{folder / TRAINER}: missing; the checkpoint is not complete."
         good: Checkpoint | None = None
-        for _, folder in sorted(self.list(), key=lambda item: item[0] >= 0):  # unreadable ones first, to be named
+        for _, folder in sorted(listed, key=lambda item: item[0] >= 0):  # unreadable ones first, to be named
             try:
                 good = Checkpoint.open(folder)
                 break
             except DamagedFileError as error:
-                damaged.append(str(error))
-        for message in damaged:
-            log.warning("damaged checkpoint passed over: %s", message)
+                damaged[folder] = str(error)
         if damaged and good is None:
             raise UserError(
-                f"{self.folder}: every checkpoint is damaged: {' '.join(damaged)} Start anew with --overwrite."
+                f"{self.folder}: every checkpoint is damaged: {' '.join(damaged.values())} Start anew with --overwrite."
             )
+        if repair:
+            for folder, message in damaged.items():
+                log.warning("damaged checkpoint passed over: %s", message)
+                shutil.rmtree(folder.with_name(DAMAGED + folder.name), ignore_errors=True)
+                folder.rename(folder.with_name(DAMAGED + folder.name))
         return good
 
-    def _remove_leftovers(self) -> None:
-        """What a killed process was still writing."""
+    def _clean_up(self) -> None:
+        """What a killed process was still writing goes; what it had moved aside comes back."""
+        for folder in self.folder.glob(".step-*.old"):
+            name = folder.name[1:].split(".")[0]
+            if (folder / "replaced").is_dir() and not (self.folder / name).exists():
+                (folder / "replaced").rename(self.folder / name)
         for pattern in (".step-*.tmp", ".step-*.old"):
             for folder in self.folder.glob(pattern):
                 shutil.rmtree(folder)

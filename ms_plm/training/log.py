@@ -6,6 +6,8 @@ import json
 import logging
 import math
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,19 +27,26 @@ class _BarHandler(logging.StreamHandler):
         tqdm.write(self.format(record), file=sys.stderr)
 
 
-def start_logging(folder: Path | None, main: bool) -> None:
-    """Send the package's messages to standard error and to train.log; other ranks only report warnings."""
-    log.setLevel(logging.INFO if main else logging.WARNING)
-    log.propagate = False
-    for handler in list(log.handlers):
-        log.removeHandler(handler)
-        handler.close()
+@contextmanager
+def run_logging(folder: Path | None, main: bool) -> Iterator[None]:
+    """Send the package's messages to standard error and to train.log; ranks but the first only report warnings.
+
+    Afterwards everything is as it was: a program that uses the package keeps its own handlers.
+    """
+    before = (log.level, log.propagate, list(log.handlers))
     handlers: list[logging.Handler] = [_BarHandler()]
     if folder is not None and main:
         handlers.append(logging.FileHandler(folder / "train.log", encoding="utf-8"))
     for handler in handlers:
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname).1s %(message)s", "%H:%M:%S"))
-        log.addHandler(handler)
+    log.setLevel(logging.INFO if main else logging.WARNING)
+    log.propagate, log.handlers = False, handlers
+    try:
+        yield
+    finally:
+        for handler in handlers:
+            handler.close()
+        log.level, log.propagate, log.handlers = before
 
 
 class RunLog:
@@ -72,7 +81,8 @@ class RunLog:
         self._file.write(json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n")
         self._file.flush()
         if self._events is not None:
-            for name, value in values.items():
+            parts = {f"losses/{name}": value for name, value in values.get("losses", {}).items()}
+            for name, value in {**values, **parts}.items():
                 if isinstance(value, (int, float)):
                     self._events.add_scalar(f"{kind}/{name}", value, step)
 

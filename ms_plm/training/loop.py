@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -69,29 +70,35 @@ class Outcome:
     Attributes:
         finished: all steps were done.
         reason: why not, for a person: a signal or the wall-clock budget.
+        by_budget: it was the budget, so nothing failed.
         compile_seconds: the first update, compilation included.
-        tokens_per_second: over all updates but the first.
+        tokens_per_second: over all updates but the first, evaluation and checkpoints left out.
     """
 
     finished: bool
     reason: str
+    by_budget: bool
     compile_seconds: float
     tokens_per_second: float
 
 
 @contextmanager
 def stop_signals() -> Iterator[list[str]]:
-    """A list that receives the name of SIGTERM or SIGINT when one arrives; a second SIGINT interrupts at once.
+    """A list that receives the name of SIGTERM or SIGINT when one arrives; a third one interrupts at once.
 
-    (Once it has compiled a graph, MindSpore turns SIGINT into SIGTERM, so Ctrl-C then reads as that.)
+    (Once it has compiled a graph, MindSpore turns SIGINT into SIGTERM, so Ctrl-C then reads as that.) Python takes
+    signals in its main thread only; elsewhere, in a server for example, the list stays empty.
     """
     received: list[str] = []
 
     def note(number: int, frame: Any) -> None:
-        if received and number == signal.SIGINT:
+        if len(received) >= 2:
             raise KeyboardInterrupt
         received.append(signal.Signals(number).name)
 
+    if threading.current_thread() is not threading.main_thread():
+        yield received
+        return
     previous = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield received
@@ -111,9 +118,9 @@ class TrainingLoop:
         total: updates of the whole run.
         parallel: the group of processes.
         run_log: where figures go.
-        save: writes a checkpoint (called on the main process only).
+        save: writes a checkpoint (called on every process).
         evaluate: figures on held-out data (`loss`, `accuracy` ...), or None.
-        flops_per_second: `tokens/s -> share of the device's peak`, or None where the peak is unknown.
+        utilisation: `tokens/s -> share of the device's peak`, or None where the peak is unknown.
     """
 
     def __init__(
@@ -135,6 +142,9 @@ class TrainingLoop:
         self._waiting: list[StepResult] = []
         self._last: StepResult | None = None
         self._evaluated = False
+        self._saved: int | None = None
+        self._compile_seconds: float | None = None
+        self._steady_start, self._steady_tokens = time.monotonic(), 0
         self._reset_interval()
 
     def _reset_interval(self) -> None:
@@ -143,16 +153,15 @@ class TrainingLoop:
     def run(self, progress: Progress) -> Outcome:
         """Continue from `progress` (which is updated)."""
         started, before = time.monotonic(), progress.elapsed
-        compile_seconds = first_tokens = 0.0
-        done = 0
-        reason = ""
-        if progress.step == 0 and self.evaluate is not None:
-            progress.first_evaluation = self._evaluate(progress)
-        self.parallel.phase("compile")
+        self._saved = progress.step if progress.step else None
         with stop_signals() as signals:
+            if progress.step == 0 and self.evaluate is not None:
+                progress.first_evaluation = self._evaluate(progress)
+            self.parallel.phase("compile")
             updates = self.loader.updates(progress.step, self.total)
             begun = time.monotonic()
             self._reset_interval()
+            reason, by_budget = "", False
             for update in updates:
                 own = [update.weights[name] for name in self.step.loss.terms]
                 stops = [float(bool(signals)), float(self._out_of_time(started))]
@@ -160,31 +169,30 @@ class TrainingLoop:
                 if told or late:
                     named = signals[0] if signals else "a signal to another process"
                     reason = f"{named} received" if told else "train.budget_minutes is used up"
+                    by_budget = not told
                     break
                 self._waiting.append(self.step(self.rate(progress.step), weights, update.micro_batches))
                 progress.step, progress.tokens = progress.step + 1, progress.tokens + int(tokens)
-                done += 1
-                if done == 1:
+                if self._compile_seconds is None:
                     self._collect(progress)
-                    compile_seconds, first_tokens = time.monotonic() - begun, tokens
-                    log.info("compiled and ran the first update in %s", duration(compile_seconds))
+                    self._compile_seconds = time.monotonic() - begun
+                    log.info("compiled and ran the first update in %s", duration(self._compile_seconds))
                     self.parallel.phase("train")
-                    begun = time.monotonic()
+                    self._steady_start = time.monotonic()
                     self._reset_interval()
                 else:
                     self._interval_tokens += int(tokens)
-                    first_tokens += tokens
+                    self._steady_tokens += int(tokens)
                 self.run_log.bar.update()
                 progress.elapsed = before + time.monotonic() - started
                 self._after_update(progress)
             updates.close()
-        steady = time.monotonic() - begun
-        progress.elapsed = before + time.monotonic() - started
-        speed = first_tokens / steady if done > 1 and steady > 0 else 0.0
-        self._collect(progress)
-        if reason or progress.step % self.recipe.train.checkpoint.every:
+            self._collect(progress)
+            steady = time.monotonic() - self._steady_start
+            progress.elapsed = before + time.monotonic() - started
             self._save(progress)
-        return Outcome(progress.step >= self.total, reason, compile_seconds, speed)
+        speed = self._steady_tokens / steady if self._steady_tokens and steady > 0 else 0.0
+        return Outcome(progress.step >= self.total, reason, by_budget, self._compile_seconds or 0.0, speed)
 
     def _out_of_time(self, started: float) -> bool:
         minutes = self.recipe.train.budget_minutes
@@ -205,8 +213,9 @@ class TrainingLoop:
     def _collect(self, progress: Progress) -> None:
         """Wait for the device and take over the results that are due."""
         for number, result in enumerate(self._waiting, progress.step - len(self._waiting) + 1):
-            progress.pending.append(result.terms.asnumpy().astype(np.float64).tolist())
-            scale = float(result.scale.asnumpy())
+            scale, terms = float(result.scale.asnumpy()), result.terms.asnumpy().astype(np.float64)
+            if np.isfinite(terms).all():
+                progress.pending.append(terms.tolist())
             if bool(result.finite.asnumpy()):
                 progress.hopeless = 0
                 continue
@@ -228,7 +237,8 @@ class TrainingLoop:
 
     def _report(self, progress: Progress) -> None:
         self._collect(progress)
-        means = np.mean(progress.pending, axis=0)
+        skipped = [[math.nan] * len(self.step.loss.terms)]  # an interval without one finite loss
+        means = np.mean(progress.pending or skipped, axis=0)
         progress.pending.clear()
         seconds = time.monotonic() - self._interval_start
         speed = self._interval_tokens / seconds if seconds > 0 else 0.0
@@ -263,12 +273,22 @@ class TrainingLoop:
         if self.parallel.main:
             log.info("held-out at step %d: %s", progress.step, shown)
         self.run_log.write(progress.step, "evaluate", figures)
-        self._interval_start += time.monotonic() - begun
+        self._leave_out(time.monotonic() - begun)
         return figures
 
     def _save(self, progress: Progress) -> None:
+        """Write a checkpoint, unless the one of this step is there."""
         self._collect(progress)
+        if self._saved == progress.step:
+            return
         begun = time.monotonic()
-        if self.parallel.main:
-            self.save(progress)
-        self._interval_start += time.monotonic() - begun
+        self.parallel.phase("save")
+        self.save(progress)
+        self.parallel.phase("train")
+        self._saved = progress.step
+        self._leave_out(time.monotonic() - begun)
+
+    def _leave_out(self, seconds: float) -> None:
+        """Time that counts against no speed."""
+        self._interval_start += seconds
+        self._steady_start += seconds

@@ -34,8 +34,20 @@ def launched_ranks() -> int:
 
 
 def launched_rank() -> int:
-    """This process's number, known before the group is formed."""
-    return int(os.environ.get("RANK_ID", os.environ.get("MS_NODE_ID", "0"))) if launched_ranks() > 1 else 0
+    """This process's number, known before the group is formed.
+
+    Raises:
+        UserError: msrun was not told which node this is, so processes cannot tell who is the first.
+    """
+    if launched_ranks() == 1:
+        return 0
+    number = os.environ.get("RANK_ID", os.environ.get("MS_NODE_ID"))
+    if number is None:
+        raise UserError(
+            "msrun has not numbered the processes of this job. On several nodes give it --node_rank: 0 on the first, "
+            "1 on the second, and so on."
+        )
+    return int(number)
 
 
 def serve_as_scheduler() -> bool:
@@ -84,11 +96,17 @@ class Parallel:
             ) from error
         self.rank, self.ranks = communication.get_rank(), communication.get_group_size()
         if device == "ascend":
-            options: dict[str, Any] = {"enable_parallel_optimizer": section.optimizer}
+            options: dict[str, Any] = {}
             if section.fusion_mb:
                 options["comm_fusion"] = {"allreduce": {"mode": "size", "config": section.fusion_mb}}
             ms.set_auto_parallel_context(parallel_mode="data_parallel", gradients_mean=False, **options)
-        self._watch = Watch(self, section)
+        try:
+            self._watch = Watch(self, section)
+        except OSError as error:
+            raise UserError(
+                f"process {self.rank} of {self.ranks} cannot watch the others: no connection to the first process "
+                f"({error}). Free TCP ports must be reachable between the machines of a job."
+            ) from error
 
     @property
     def main(self) -> bool:
@@ -131,7 +149,7 @@ class Parallel:
             ) from error
 
     def phase(self, name: str) -> None:
-        """Tell the others what comes: `compile` may be silent for long, `train` may not."""
+        """Tell the others what comes: `compile` and `save` may be silent for long, `train` may not."""
         if self._watch is not None:
             self._watch.announce(name)
 
@@ -170,6 +188,13 @@ def _tensor(array: np.ndarray):
     return Tensor(array)
 
 
+def _own_address(scheduler: str) -> list[int]:
+    """The four bytes of the IPv4 address under which others of the job reach this machine."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect((scheduler, 1))  # sends nothing: the system chooses the interface
+        return list(socket.inet_aton(probe.getsockname()[0]))
+
+
 class Watch:
     """Heartbeats between the first process and each other one.
 
@@ -180,20 +205,22 @@ class Watch:
 
     def __init__(self, group: Parallel, section: ParallelSection) -> None:
         self.rank, self.ranks = group.rank, group.ranks
-        self.limits = {"train": section.timeout_seconds, "compile": section.compile_timeout_seconds}
+        patient = section.compile_timeout_seconds  # compiling or writing gigabytes may hold Python's lock for long
+        self.limits = {"train": section.timeout_seconds, "compile": patient, "save": patient}
         self._phase, self._closing = "compile", threading.Event()
         self._connections: list[socket.socket] = []
         self._lock = threading.Lock()
         host = os.environ.get("MS_SCHED_HOST", "127.0.0.1")
         listener = socket.create_server(("", 0)) if self.rank == 0 else None
-        port = listener.getsockname()[1] if listener else 0
-        port = group.gather([port])[0][0]
+        own = [listener.getsockname()[1], *_own_address(host)] if listener else [0] * 5
+        port, *address = group.gather(own)[0]
         if listener:
             listener.settimeout(section.timeout_seconds)
             self._connections = [listener.accept()[0] for _ in range(self.ranks - 1)]
             listener.close()
         else:
-            self._connections = [socket.create_connection((host, port), timeout=section.timeout_seconds)]
+            peer = ".".join(map(str, address))
+            self._connections = [socket.create_connection((peer, port), timeout=section.timeout_seconds)]
         for connection in self._connections:
             self._send(connection)
             threading.Thread(target=self._listen, args=(connection,), daemon=True).start()

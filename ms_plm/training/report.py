@@ -36,10 +36,13 @@ def figures_table(result: PretrainingResult) -> str:
         f"| device | {result.device.description} |",
         f"| steps | {result.progress.step} |",
         f"| tokens seen | {result.progress.tokens:,} |",
-        f"| tokens/s | {outcome.tokens_per_second:,.0f} |",
-        f"| first update, graph compilation included | {outcome.compile_seconds:.1f} s |",
         f"| time of training | {duration(result.progress.elapsed)} |",
     ]
+    if outcome.tokens_per_second:  # nothing was left to do in a finished run that is resumed
+        lines += [
+            f"| tokens/s | {outcome.tokens_per_second:,.0f} |",
+            f"| first update, graph compilation included | {outcome.compile_seconds:.1f} s |",
+        ]
     return "\n".join(lines)
 
 

@@ -82,7 +82,8 @@ class AddOverRanks(nn.Cell):
         super().__init__()
         self.parallel, self.map = ranks > 1, ops.HyperMap()
         if self.parallel:
-            self.reduce = ops.AllReduce()
+            # the mark that MindSpore's own gradient reducer sets: such messages may be joined into larger ones
+            self.reduce = ops.AllReduce().add_prim_attr("fusion", 1)
 
     def construct(self, values):
         if self.parallel:
@@ -257,6 +258,9 @@ class TrainingStep:
         rng = batch.get("rng")
         arrays = [Tensor.from_numpy(np.ascontiguousarray(batch[name])) for name in self.loss.inputs]
         return [None if rng is None else Tensor.from_numpy(rng), *arrays]
+
+    scale_state = ("loss_scale", "good_updates")
+    """Names in `state()` that belong to the precision of a run."""
 
     def state(self) -> dict[str, Parameter]:
         """Everything beside the model that a checkpoint must hold."""

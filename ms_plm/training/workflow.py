@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from mindspore import Tensor
 
 import ms_plm
 from ms_plm.common.errors import UserError
@@ -23,6 +24,7 @@ from ms_plm.models.folder import check_vocabulary, load, save
 from ms_plm.models.model import Model
 from ms_plm.tasks.pretraining import PretrainingLoss, head_for
 from ms_plm.tasks.runner import PretrainingEvaluator
+from ms_plm.tokenization import Tokenizer
 from ms_plm.training.checkpoint import CheckpointStore
 from ms_plm.training.hardware import Device, cores, open_device
 from ms_plm.training.log import RunLog
@@ -44,7 +46,7 @@ class PretrainingResult:
         progress: counters and evaluations.
         model_folder: the trained model, or None where the run was cut.
         device: what it ran on.
-        parallel: the group (closed by the caller).
+        main: this is the process that writes and speaks.
     """
 
     outcome: Outcome
@@ -54,8 +56,14 @@ class PretrainingResult:
     main: bool
 
 
-def run(recipe: Recipe, folder: Path, resume: bool) -> PretrainingResult:
+def run(recipe: Recipe, folder: Path, resume: bool, started: Callable[[], None]) -> PretrainingResult:
     """Carry out a recipe of kind `pretrain` in an existing run folder.
+
+    Args:
+        recipe: checked.
+        folder: of the run.
+        resume: from its newest checkpoint.
+        started: called when everything is open and the first update is due.
 
     Raises:
         UserError: the recipe does not fit the data, the model, the device or a checkpoint.
@@ -65,12 +73,13 @@ def run(recipe: Recipe, folder: Path, resume: bool) -> PretrainingResult:
     parallel = Parallel(recipe.impl.parallel, device.name)
     try:
         data = _open_data(recipe, parallel)
-        model = _build_model(recipe, data, device, policy)
+        model = _build_model(recipe, data, device, policy, parallel)
         session = _Session(recipe, folder, data, model, device, policy, parallel)
-        outcome, progress = session.train(resume)
+        outcome, progress = session.train(resume, started)
         model_folder = None
         if outcome.finished and parallel.main:
             model_folder = folder / "model"
+            parallel.phase("save")
             save(model_folder, model, data.tokenizer, session.provenance(progress))
         parallel.barrier()
     except BaseException:
@@ -95,16 +104,20 @@ def _open_data(recipe: Recipe, parallel: Parallel) -> PretrainingData:
     return opened()
 
 
-def _build_model(recipe: Recipe, data: PretrainingData, device: Device, policy: PrecisionPolicy) -> Model:
+def _build_model(
+    recipe: Recipe, data: PretrainingData, device: Device, policy: PrecisionPolicy, parallel: Parallel
+) -> Model:
     impl = recipe.impl
-    call = Call(device.name, policy.precision, training=True, exact_dropout=impl.exact_resume)
+    seed = recipe.train.seed * parallel.ranks + parallel.rank  # for the device's own dropout only
+    call = Call(device.name, policy.precision, training=True, exact_dropout=impl.exact_resume, seed=seed)
     kernels = Kernels(call, impl.kernels)
     if not impl.exact_resume and kernels.choose("dropout")[0].name == "stock":
         log.info("dropout is the device's own (impl.exact_resume: false): a resumed run draws other masks")
     head, tokenizer = head_for(recipe.data.nsp), data.tokenizer
     if recipe.model.from_:
-        model, _ = load(place(recipe.model.from_), head, kernels=kernels, new_head=True, seed=recipe.train.seed)
-        check_vocabulary(model.config, tokenizer, f"data.tokenizer for {recipe.model.from_}")
+        parent = place(recipe.model.from_)
+        model, known = load(parent, head, kernels=kernels, new_head=True, seed=recipe.train.seed)
+        _check_same_vocabulary(recipe.model.from_, known, tokenizer)
     else:
         config = recipe.model.build(tokenizer.vocab_size, tokenizer.pad_id)
         check_vocabulary(config, tokenizer, "model.vocab_size")
@@ -115,6 +128,22 @@ def _build_model(recipe: Recipe, data: PretrainingData, device: Device, policy: 
             "raise the latter, or use position_embedding_type: functional_relative, which has no limit."
         )
     return model
+
+
+def _check_same_vocabulary(parent: str, known: Tokenizer, used: Tokenizer) -> None:
+    """Ids must mean the same as when the model was trained; equal sizes do not say so."""
+    if known.vocabulary != used.vocabulary:
+        first = next(
+            (i for i, (a, b) in enumerate(zip(known.vocabulary, used.vocabulary, strict=False)) if a != b),
+            min(known.vocab_size, used.vocab_size),
+        )
+        raise UserError(
+            f"model.from {parent}: its vocabulary ({known.vocab_size} entries) is not that of the data "
+            f"({used.vocab_size} entries); they differ from id {first} on. Prepare the text with the vocabulary in "
+            f"{parent}, or train a new model."
+        )
+    if known.fingerprint != used.fingerprint:
+        log.warning("model.from %s: same vocabulary, but text is lower-cased or split otherwise in this data", parent)
 
 
 class _Session:
@@ -149,7 +178,7 @@ class _Session:
         self.rate = build_schedule(train.schedule, train.optimizer.learning_rate, self.total)
         self.store = CheckpointStore(folder / "checkpoints", train.checkpoint.keep)
 
-    def train(self, resume: bool) -> tuple[Outcome, Progress]:
+    def train(self, resume: bool, started: Callable[[], None]) -> tuple[Outcome, Progress]:
         """Build the step, restore if asked, run the loop."""
         recipe, step = self.recipe, self._build_step()
         progress = self._restore(step) if resume else Progress()
@@ -157,6 +186,8 @@ class _Session:
         run_log = RunLog(self.folder, self.total, recipe.log.tensorboard, self.parallel.main, progress.step)
 
         def save_checkpoint(now: Progress) -> None:
+            if not self.parallel.main:
+                return
             record = {**asdict(now), **self._facts()}
             self.store.save(now.step, self.model, self.data.tokenizer, step.state(), record, now.best_step)
 
@@ -172,6 +203,7 @@ class _Session:
             self._evaluation(),
             self._utilisation(),
         )
+        started()
         try:
             with self.parallel.blaming_peers():
                 return loop.run(progress), progress
@@ -190,10 +222,16 @@ class _Session:
         return TrainingStep(loss, named, train, self.model.kernels, options, accumulate=micro_batches > 1)
 
     def _restore(self, step: TrainingStep) -> Progress:
-        checkpoint = self.store.newest() if self.parallel.main or self.parallel.ranks == 1 else None
-        number = self.parallel.sum([float(checkpoint.step if checkpoint else 0)])[0]
-        if not self.parallel.main and number:
-            checkpoint = self.store.newest()
+        main = self.parallel.main
+        checkpoint = self.store.newest() if main else None
+        self.parallel.barrier()  # the first process cleans up before the others look
+        checkpoint = checkpoint if main else self.store.newest(repair=False)
+        steps = [number for (number,) in self.parallel.gather([checkpoint.step if checkpoint else -1])]
+        if len(set(steps)) > 1:
+            raise UserError(
+                f"{self.store.folder}: the processes of this job see different newest checkpoints (steps "
+                f"{', '.join(map(str, steps))}; -1: none). The run folder must be on a disk that all machines share."
+            )
         if checkpoint is None:
             log.warning("%s: no checkpoint to resume from; starting at step 0", self.store.folder)
             return Progress()
@@ -204,7 +242,11 @@ class _Session:
                     f"{checkpoint.folder}: {key} is {checkpoint.record[key]}, this run's is {facts[key]}: the data or "
                     "the seed has changed. Resume with what the run was started with, or start anew with --overwrite."
                 )
+        scale = {name: p.asnumpy() for name, p in step.state().items() if name in step.scale_state}
         checkpoint.restore(self.model, step.state())
+        if checkpoint.record["precision"] != self.policy.precision:  # its loss scale means nothing here
+            for name, value in scale.items():
+                step.state()[name].set_data(Tensor(value))
         log.info("resumed from %s (step %d)", checkpoint.folder, checkpoint.step)
         fields = Progress.__dataclass_fields__
         return Progress(**{key: value for key, value in checkpoint.record.items() if key in fields})
@@ -216,6 +258,7 @@ class _Session:
             "data_fingerprint": self.data.fingerprint,
             "seed": self.recipe.train.seed,
             "total": self.total,
+            "precision": self.policy.precision,
             "recipe": self.recipe.name,
             "versions": {"ms_plm": ms_plm.__version__, "mindspore": mindspore.__version__, "numpy": np.__version__},
         }

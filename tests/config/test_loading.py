@@ -214,4 +214,7 @@ def test_a_resolved_recipe_reads_back_equal(recipes, tmp_path):
 def test_a_run_folder_stands_for_its_recipe(recipes, tmp_path):
     (tmp_path / "runs" / "r").mkdir(parents=True)
     save_resolved(load_recipe("base.yaml"), tmp_path / "runs" / "r" / "recipe.yaml")
-    assert load_recipe("runs/r") == load_recipe("base.yaml")
+    recipe = load_recipe("runs/r")
+    assert recipe.output.folder == "runs/r"  # where it stands, not where it was started
+    assert recipe.model_copy(update={"output": load_recipe("base.yaml").output}) == load_recipe("base.yaml")
+    assert load_recipe("runs/r", ["output.folder=runs/other"]).output.folder == "runs/other"

@@ -177,7 +177,36 @@ def test_any_damage_to_any_file_is_named_and_the_one_before_is_used(two: Path, t
     warnings = [record.getMessage() for record in log if record.levelno == logging.WARNING]
     assert len(warnings) == 1
     assert str(file) in warnings[0]
-    assert file.parent.is_dir()  # looked at, not removed
+    assert (file.parents[1] / "damaged-step-000020").is_dir()  # moved out of the way, not removed
+
+
+def test_a_damaged_checkpoint_does_not_count_among_those_that_are_kept(two: Path, tmp_path: Path) -> None:
+    shutil.copytree(two, tmp_path / "checkpoints")
+    flipped(tmp_path / "checkpoints" / "step-000020" / "model.safetensors")
+    store = CheckpointStore(tmp_path / "checkpoints", 2)
+    store.newest()
+    assert [step for step, _ in store.list()] == [10]
+
+
+def test_a_process_that_only_looks_changes_nothing(two: Path, tmp_path: Path) -> None:
+    shutil.copytree(two, tmp_path / "checkpoints")
+    flipped(tmp_path / "checkpoints" / "step-000020" / "model.safetensors")
+    before = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
+    checkpoint = CheckpointStore(tmp_path / "checkpoints", 2).newest(repair=False)
+    assert checkpoint is not None
+    assert checkpoint.step == 10
+    assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == before
+
+
+def test_a_checkpoint_that_a_killed_process_had_moved_aside_comes_back(two: Path, tmp_path: Path) -> None:
+    shutil.copytree(two, tmp_path / "checkpoints")
+    aside = tmp_path / "checkpoints" / ".step-000020.abcd.old"
+    aside.mkdir()
+    (tmp_path / "checkpoints" / "step-000020").rename(aside / "replaced")
+    checkpoint = CheckpointStore(tmp_path / "checkpoints", 2).newest()
+    assert checkpoint is not None
+    assert checkpoint.step == 20
+    assert not aside.exists()
 
 
 def test_every_single_flipped_bit_of_trainer_json_is_noticed(two: Path, tmp_path: Path) -> None:

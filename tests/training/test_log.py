@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ms_plm.training.log import METRICS, RunLog, cut_back, duration, read_metrics, start_logging, train_line
+from ms_plm.training.log import METRICS, RunLog, cut_back, duration, read_metrics, run_logging, train_line
 
 VALUES = {
     "loss": 5.08592677116394,
@@ -123,26 +123,22 @@ def test_tensorboard_gets_every_plain_number(tmp_path: Path) -> None:
     content = events.read_bytes()
     for tag in (b"train/loss", b"train/learning_rate", b"train/skipped", b"evaluate/accuracy"):
         assert tag in content
-    assert b"train/losses" not in content  # a mapping
+    assert b"train/losses/masked_lm" in content
 
 
 def test_messages_go_to_train_log_and_to_standard_error(tmp_path: Path, capfd: pytest.CaptureFixture) -> None:
     logger = logging.getLogger("ms_plm")
-    before = logger.handlers[:], logger.level, logger.propagate
-    try:
-        start_logging(tmp_path, main=True)
+    before = logger.handlers, logger.level, logger.propagate
+    with run_logging(tmp_path, main=True):
         logging.getLogger("ms_plm.somewhere").info("first %d", 1)
         assert (tmp_path / "train.log").read_text(encoding="utf-8").endswith(" I first 1\n")
         assert " I first 1\n" in capfd.readouterr().err
-        start_logging(tmp_path, main=False)
+    with run_logging(tmp_path, main=False):
         logging.getLogger("ms_plm.somewhere").info("second")
         logging.getLogger("ms_plm.somewhere").warning("third")
         assert capfd.readouterr().err.endswith(" W third\n")
         assert "third" not in (tmp_path / "train.log").read_text(encoding="utf-8")
-    finally:
-        for handler in logger.handlers:
-            handler.close()
-        logger.handlers[:], logger.level, logger.propagate = before
+    assert (logger.handlers, logger.level, logger.propagate) == before
 
 
 def test_what_is_not_a_number_becomes_null_as_json_has_no_name_for_it(tmp_path: Path) -> None:

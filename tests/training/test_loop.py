@@ -194,10 +194,11 @@ def test_a_signal_lets_the_update_end_and_writes_a_checkpoint(tmp_path: Path, nu
     assert bench.loader.closed
 
 
-def test_a_second_interrupt_does_not_wait_for_the_update() -> None:
+def test_a_third_interrupt_does_not_wait_and_a_second_one_does_not_kill_the_checkpoint() -> None:
     with stop_signals() as received:
         os.kill(os.getpid(), signal.SIGINT)
-        assert received == ["SIGINT"]
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert received == ["SIGINT", "SIGTERM"]
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
 

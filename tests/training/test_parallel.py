@@ -165,16 +165,16 @@ def test_what_comes_is_told_at_once_and_then_again_and_again(peer: Peer) -> None
 
 def watches(ranks: int) -> list[Watch]:
     """Real watches of several processes, as threads of this one."""
-    port, made = [0], [None] * ranks
+    first, made = [], [None] * ranks
     known = threading.Event()
 
     def gather(rank: int) -> Callable[[list[int]], list[list[int]]]:
         def exchange(values: list[int]) -> list[list[int]]:
             if rank == 0:
-                port[0] = values[0]
+                first.extend(values)
                 known.set()
             known.wait()
-            return [port] + [[0]] * (ranks - 1)
+            return [first] + [values] * (ranks - 1)
 
         return exchange
 

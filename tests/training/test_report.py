@@ -14,7 +14,7 @@ from ms_plm.training.report import draw_loss_curve, examples_text, figures_table
 
 def result(before: dict | None, after: dict | None) -> SimpleNamespace:
     progress = Progress(step=1200, elapsed=250.0, tokens=1234567, first_evaluation=before, last_evaluation=after)
-    outcome = Outcome(True, "", compile_seconds=12.34, tokens_per_second=4567.8)
+    outcome = Outcome(True, "", by_budget=False, compile_seconds=12.34, tokens_per_second=4567.8)
     return SimpleNamespace(progress=progress, outcome=outcome, device=SimpleNamespace(description="CPU, 2 cores"))
 
 

@@ -118,9 +118,19 @@ def test_a_vocabulary_that_does_not_fit_the_parent_is_an_error(base: Path, paren
     vocabulary = parent.parent / "vocab.txt"
     vocabulary.write_text("\n".join([*tiny_run.VOCABULARY, "more"]) + "\n", encoding="utf-8")
     size = len(tiny_run.VOCABULARY)
-    with pytest.raises(UserError, match=rf"vocabulary has {size + 1} entries, but vocab_size is {size}") as error:
+    with pytest.raises(
+        UserError, match=rf"vocabulary \({size} entries\) is not that of the data \({size + 1}"
+    ) as error:
         continued(base, parent, vocabulary)
     assert str(parent) in str(error.value)
+
+
+def test_another_vocabulary_of_the_same_size_is_an_error(base: Path, parent: Path) -> None:
+    vocabulary = parent.parent / "vocab.txt"
+    *first, last, before = tiny_run.VOCABULARY
+    vocabulary.write_text("\n".join([*first, before, last]) + "\n", encoding="utf-8")
+    with pytest.raises(UserError, match=f"they differ from id {len(first)} on"):
+        continued(base, parent, vocabulary)
 
 
 def test_a_corpus_of_another_vocabulary_is_an_error(base: Path, tmp_path: Path) -> None:
