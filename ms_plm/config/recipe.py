@@ -188,7 +188,6 @@ class ParallelSection(Section):
     """Data parallel over processes started by msrun."""
 
     fusion_mb: int = Field(32, ge=0, description="size of fused gradient messages on Ascend; 0: MindSpore's default")
-    optimizer: bool = Field(False, description="shard optimizer state over devices (Ascend)")
     timeout_seconds: int = Field(30, ge=5, description="silence of a peer after which the job ends")
     compile_timeout_seconds: int = Field(3600, ge=60, description="the same while a graph is being compiled")
 

@@ -74,13 +74,11 @@ class Parallel:
         device: cpu, gpu or ascend.
 
     Raises:
-        UserError: the group cannot be formed, or a switch does not fit the device.
+        UserError: the group cannot be formed.
     """
 
     def __init__(self, section: ParallelSection, device: str) -> None:
         self.rank, self.ranks, self._watch = 0, launched_ranks(), None
-        if section.optimizer and device != "ascend":
-            raise UserError(f"impl.parallel.optimizer: true needs Ascend, not {device}. Set it to false.")
         if self.ranks == 1:
             return
         import mindspore as ms

@@ -23,7 +23,6 @@ from safetensors.numpy import load_file
 
 import ms_plm
 import ms_plm.training.parallel as module
-from ms_plm.common.errors import UserError
 from ms_plm.config.recipe import ParallelSection
 from ms_plm.training.parallel import Parallel, Watch, launched_rank, launched_ranks
 
@@ -244,11 +243,6 @@ def test_what_msrun_says_is_read_from_its_environment(monkeypatch: pytest.Monkey
     assert (launched_rank(), launched_ranks()) == (3, 4)
     monkeypatch.setenv("MS_ROLE", "MS_SCHED")
     assert (launched_rank(), launched_ranks()) == (0, 1)
-
-
-def test_a_sharded_optimizer_needs_ascend() -> None:
-    with pytest.raises(UserError, match="impl.parallel.optimizer: true needs Ascend, not cpu"):
-        Parallel(ParallelSection(optimizer=True), "cpu")
 
 
 def test_an_error_of_one_process_alone_stays_what_it_is() -> None:
