@@ -19,6 +19,11 @@ from ms_plm.common.errors import DamagedFileError, UserError
 _BLOCK = 1 << 20
 
 
+def default_cache_folder() -> Path:
+    """Where what can be made again is kept: ~/.cache/ms_plm."""
+    return Path.home() / ".cache" / "ms_plm"
+
+
 def sha256_file(path: str | os.PathLike) -> str:
     """Hexadecimal SHA-256 of a file's bytes."""
     digest = hashlib.sha256()

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ms_plm.common.errors import UserError
+from ms_plm.common.files import default_cache_folder
 from ms_plm.config.places import place
 from ms_plm.config.recipe import DataSection, EvaluateSection
 from ms_plm.data.corpus import Corpus
@@ -43,7 +44,7 @@ class PretrainingData:
 
 def cache_folder(data: DataSection) -> Path:
     """Where prepared corpora and sample tables go."""
-    return Path(data.cache).expanduser() if data.cache else Path.home() / ".cache" / "ms_plm"
+    return Path(data.cache).expanduser() if data.cache else default_cache_folder()
 
 
 def open_tokenizer(data: DataSection, fallback: Path | None) -> Tokenizer | None:

@@ -4,13 +4,16 @@ Relative (NEZHA, arXiv 1909.00204 section 2.2, with the table evaluated at the s
 need it): s_ij = q_i . (k_j + r_ij) / sqrt(D) + mask_j, o_i = sum_j p_ij (v_j + r_ij),
 r_ij = table[clip(j - i, -K, K) + K]. Softmax is taken in fp32.
 
-    cell = kernels.build("relative_attention", head_size=D, site=..., causal=False)
+    cell = kernels.build("relative_attention", heads=N, head_size=D, site=..., causal=False, learned_table=False)
     positions = cell.positions(table [2K+1, D], S_q, S_k, query_offset)        # once a forward, shared by the layers
-    context, scores, probabilities = cell(q, k, v, mask, positions, rng, head_mask)
+    context, scores, probabilities = cell(q, k, v, mask, positions, rng, head_mask, query_offset)
 
-q `[B, N, S_q, D]`; k, v `[B, N, S_k, D]`; mask: additive fp32 `[B, 1, 1, S_k]` or `[B, 1, S_q, S_k]`; context
-`[B, S_q, N*D]`; scores (masked, before softmax) and probabilities (after head_mask, before dropout) fp32
-`[B, N, S_q, S_k]` if `Call.wants` names them, else None; head_mask `[N]` or None.
+q `[B, S_q, N*D]`; k, v `[B, S_k, N*D]`, of the compute type, as the projections give them; mask: additive fp32
+`[B, 1, 1, S_k]` or `[B, 1, S_q, S_k]`; context `[B, S_q, N*D]`; scores (masked, before softmax) and probabilities
+(after head_mask, before dropout) fp32 `[B, N, S_q, S_k]` if `Call.wants` names them, else None; head_mask `[N]` or
+None; query i stands at position i + query_offset. What `positions` is, is the implementation's own matter.
+
+Here: the definition, and what all forms of stock operators share. Those with positions: `relative_attention.py`.
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ import numpy as np
 from mindspore import Tensor, nn, ops
 
 from ms_plm.kernels.dropout import DropoutSite, build_dropout
-from ms_plm.kernels.registry import ALL_DEVICES, Call, Implementation, for_static_training
+from ms_plm.kernels.registry import ALL_DEVICES, Call, Implementation, for_static_training, no_bf16_on_cpu
 
 MASKED = -10000.0
 """Added to the scores of masked keys, as in the originals; representable in fp16."""
@@ -36,6 +39,24 @@ def sinusoid_table(max_relative_position: int, head_size: int) -> np.ndarray:
     table = np.zeros((2 * max_relative_position + 1, head_size))
     table[:, 0 : 2 * pairs : 2], table[:, 1 : 2 * pairs : 2] = np.sin(angle), np.cos(angle)
     return table.astype(np.float32)
+
+
+def table_tensor(max_relative_position: int, head_size: int) -> Tensor:
+    """`sinusoid_table` as a constant."""
+    return Tensor(sinusoid_table(max_relative_position, head_size))
+
+
+_range = ops.Range()  # ops.arange, written in Python, takes 0.4 s of compiling
+
+
+def numbers(count):
+    """0 .. count - 1: int64 `[count]`."""
+    return _range(0, count, 1)
+
+
+def distances(query_length, key_length, query_offset=0):
+    """How far key j stands behind query i, which stands at i + `query_offset`: int64 `[S_q, S_k]`."""
+    return numbers(key_length).reshape((1, -1)) - (numbers(query_length).reshape((-1, 1)) + query_offset)
 
 
 class RowSumSoftmax(nn.Cell):
@@ -56,84 +77,81 @@ class RowSumSoftmax(nn.Cell):
         return (product - out * rows,)
 
 
-class NaiveAttention(nn.Cell):
-    """Scores and probabilities in full; relative positions gathered to `[S_q, S_k, D]`.
+class ComposedAttention(nn.Cell):
+    """Scores and probabilities in full, out of stock operators.
 
-    Products with positions are batched over the query index: `[S_q, B*N, D] x [S_q, D, S_k]`.
+    Args:
+        call: see `Call`.
+        heads, head_size, site, causal: see the module.
+        relative: what positions add, a cell with `prepare(table, S_q, S_k, query_offset)`, whose result is handed to
+            `scores(query [B, N, S_q, D], positions) -> [B, N, S_q, S_k]` and to
+            `values(weights fp32 [B, N, S_q, S_k], positions, dtype) -> [B, N, S_q, D]`; None: nothing.
+        softmax: over the last axis; None: the stock operator.
     """
 
     def __init__(
         self,
         call: Call,
+        heads: int,
         head_size: int,
         site: DropoutSite | None = None,
         causal: bool = False,
-        relative: bool = False,
-        softmax=None,
+        relative: nn.Cell | None = None,
+        softmax: nn.Cell | None = None,
     ) -> None:
         super().__init__()
-        self.scale = 1.0 / math.sqrt(head_size)
-        self.relative, self.causal = relative, causal
+        self.heads, self.size, self.scale = heads, head_size, 1.0 / math.sqrt(head_size)
+        self.has_positions, self.causal = relative is not None, causal
         self.want_scores, self.want_probabilities = "scores" in call.wants, "probabilities" in call.wants
+        if self.has_positions:
+            self.relative = relative
         self.softmax = softmax if softmax is not None else ops.Softmax(-1)
         self.dropout = build_dropout(call, site)
         self.product, self.product_t = ops.BatchMatMul(), ops.BatchMatMul(transpose_b=True)
 
     def positions(self, table, query_length, key_length, query_offset=0):
-        """Relative rows `[S_q, S_k, D]` of the table `[2K+1, D]`; query i stands at position i + query_offset."""
-        if not self.relative:
+        """What the layers share, from the table `[2K+1, D]`; None without relative positions."""
+        if not self.has_positions:
             return None
-        reach = (table.shape[0] - 1) // 2
-        distance = ops.arange(0, key_length).reshape((1, -1)) - ops.arange(0, query_length).reshape((-1, 1))
-        row = ops.clamp(distance - query_offset, -reach, reach) + reach
-        return ops.gather(table, row, 0)
+        return self.relative.prepare(table, query_length, key_length, query_offset)
+
+    def _split(self, x):
+        return x.reshape((*x.shape[:2], self.heads, self.size)).transpose((0, 2, 1, 3))
 
     def construct(self, query, key, value, mask, positions=None, rng=None, head_mask=None, query_offset=0):
-        _, heads, length, size = query.shape
-        keys = key.shape[2]
-        query = query * self.scale
-        scores = self.product_t(query, key)
-        if self.relative:
-            positions = positions.astype(query.dtype)
-            by_query = query.transpose((2, 0, 1, 3)).reshape((length, -1, size))
-            scores = scores + self.product_t(by_query, positions).reshape((length, -1, heads, keys)).transpose(
-                (1, 2, 0, 3)
-            )
-        scores = scores.astype(ms.float32) + mask
+        query, key, value = self._split(query) * self.scale, self._split(key), self._split(value)
+        length, keys = query.shape[2], key.shape[2]
+        scores = self.product_t(query, key).astype(ms.float32)
+        if self.has_positions:
+            scores = scores + self.relative.scores(query, positions).astype(ms.float32)
+        scores = scores + mask
         if self.causal:
-            ahead = ops.arange(0, keys).reshape((1, -1)) > ops.arange(0, length).reshape((-1, 1)) + query_offset
-            scores = scores + ahead.astype(ms.float32) * MASKED
+            scores = scores + (distances(length, keys, query_offset) > 0).astype(ms.float32) * MASKED
         probabilities = self.softmax(scores)
         if head_mask is not None:
             probabilities = probabilities * head_mask.reshape((1, -1, 1, 1))
-        weights = self.dropout(probabilities, rng).astype(value.dtype)
-        context = self.product(weights, value)
-        if self.relative:
-            by_query = weights.transpose((2, 0, 1, 3)).reshape((length, -1, keys))
-            context = context + self.product(by_query, positions).reshape((length, -1, heads, size)).transpose(
-                (1, 2, 0, 3)
-            )
-        context = context.transpose((0, 2, 1, 3)).reshape((-1, length, heads * size))
+        weights = self.dropout(probabilities, rng)
+        context = self.product(weights.astype(value.dtype), value)
+        if self.has_positions:
+            context = context + self.relative.values(weights, positions, value.dtype)
+        context = context.transpose((0, 2, 1, 3)).reshape((-1, length, self.heads * self.size))
         return context, scores if self.want_scores else None, probabilities if self.want_probabilities else None
 
 
-def table_tensor(max_relative_position: int, head_size: int) -> Tensor:
-    """`sinusoid_table` as a constant."""
-    return Tensor(sinusoid_table(max_relative_position, head_size))
+def for_static_fp_training(call: Call) -> str | None:
+    """`supports` of composed forms with a faster gradient on CPU."""
+    return no_bf16_on_cpu(call) or for_static_training(call)
 
 
-def _build(relative: bool, row_sums: bool):
-    def build(call: Call, **arguments):
-        return NaiveAttention(call, relative=relative, softmax=RowSumSoftmax() if row_sums else None, **arguments)
-
-    return build
+def _reference(call: Call, learned_table: bool = False, **arguments):
+    return ComposedAttention(call, **arguments)
 
 
-IMPLEMENTATIONS = tuple(
-    implementation
-    for operation, relative in (("attention", False), ("relative_attention", True))
-    for implementation in (
-        Implementation(operation, "reference", ALL_DEVICES, _build(relative, False)),
-        Implementation(operation, "naive", ("cpu",), _build(relative, True), for_static_training, preference=10),
-    )
+def _naive(call: Call, learned_table: bool = False, **arguments):
+    return ComposedAttention(call, softmax=RowSumSoftmax(), **arguments)
+
+
+IMPLEMENTATIONS = (
+    Implementation("attention", "reference", ALL_DEVICES, _reference, no_bf16_on_cpu),
+    Implementation("attention", "naive", ("cpu",), _naive, for_static_fp_training, preference=10),
 )

@@ -8,17 +8,18 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ms_plm.common.errors import UserError
-from ms_plm.kernels.activations import IMPLEMENTATIONS as ACTIVATIONS
 from ms_plm.kernels.attention import IMPLEMENTATIONS as ATTENTION
 from ms_plm.kernels.dropout import IMPLEMENTATIONS as DROPOUT
 from ms_plm.kernels.linear import IMPLEMENTATIONS as LINEAR
 from ms_plm.kernels.loss import IMPLEMENTATIONS as LOSS
+from ms_plm.kernels.native.forms import IMPLEMENTATIONS as NATIVE
 from ms_plm.kernels.normalization import IMPLEMENTATIONS as NORMALIZATION
 from ms_plm.kernels.optimizer import IMPLEMENTATIONS as OPTIMIZER
 from ms_plm.kernels.registry import Call, Implementation
+from ms_plm.kernels.relative_attention import IMPLEMENTATIONS as RELATIVE_ATTENTION
 
 _log = logging.getLogger(__name__)
-_ALL = (*LINEAR, *ACTIVATIONS, *NORMALIZATION, *ATTENTION, *DROPOUT, *LOSS, *OPTIMIZER)
+_ALL = (*LINEAR, *NORMALIZATION, *ATTENTION, *RELATIVE_ATTENTION, *DROPOUT, *LOSS, *OPTIMIZER, *NATIVE)
 
 
 def implementations() -> dict[str, tuple[Implementation, ...]]:
@@ -58,7 +59,7 @@ class Kernels:
                         f"impl.kernels.{operation}: no such operation.{hint} Expected {', '.join(sorted(self._table))}."
                     )
 
-        self.call = replace(self.call, dropout=self.choose("dropout")[0].name)
+        self.call = replace(self.call, dropout=self.choose("dropout")[0])
 
     def choose(self, operation: str, **arguments: Any) -> tuple[Implementation, str]:
         """The implementation of an operation and the reason for it, which is logged once.

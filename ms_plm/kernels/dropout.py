@@ -32,6 +32,17 @@ class DropoutSite:
     hidden_before: int
     heads_before: int
 
+    @property
+    def threshold(self) -> int:
+        """16-bit draws below it are kept."""
+        return generator.keep_threshold(self.probability)
+
+    @property
+    def base(self) -> int:
+        """What the hash adds for this place."""
+        with np.errstate(over="ignore"):
+            return int(np.int32(self.operation) * generator.OPERATION)
+
     def offset(self, batch: int, length: int) -> int:
         """Where this site's mask begins in the flat host mask."""
         return batch * length * (self.hidden_before + length * self.heads_before)
@@ -78,7 +89,7 @@ class DropoutPlan:
             count = width * length * (length if scores else 1)
             start = site.offset(batch, length)
             out = mask[start : start + batch * count].reshape(batch, count)
-            generator.keep_mask(keys, site.operation, count, generator.keep_threshold(site.probability), out)
+            generator.keep_mask(keys, site.operation, count, site.threshold, out)
         return mask
 
 
@@ -95,7 +106,7 @@ class HostMaskDropout(nn.Cell):
     def __init__(self, call: Call, site: DropoutSite) -> None:
         super().__init__()
         self.hidden_before, self.heads_before = site.hidden_before, site.heads_before
-        self.scale = 65536.0 / generator.keep_threshold(site.probability)
+        self.scale = 65536.0 / site.threshold
 
     def construct(self, x, rng=None):
         if rng is None:
@@ -112,10 +123,7 @@ class HashDropout(nn.Cell):
 
     def __init__(self, call: Call, site: DropoutSite) -> None:
         super().__init__()
-        threshold = generator.keep_threshold(site.probability)
-        with np.errstate(over="ignore"):
-            self.base = int(np.int32(site.operation) * generator.OPERATION)
-        self.threshold, self.scale = threshold, 65536.0 / threshold
+        self.base, self.threshold, self.scale = site.base, site.threshold, 65536.0 / site.threshold
         self.golden, self.mix_1, self.mix_2 = int(generator.GOLDEN), int(generator.MIX_1), int(generator.MIX_2)
         self.s15, self.s13, self.s16 = (Tensor(n, ms.int32) for n in (15, 13, 16))
         self.low = Tensor(0xFFFF, ms.int32)
@@ -178,4 +186,4 @@ IMPLEMENTATIONS = (
 
 def build_dropout(call: Call, site: DropoutSite | None):
     """Dropout at a site, in the form chosen for the model; for None a cell that passes values on."""
-    return next(form for form in IMPLEMENTATIONS if form.name == call.dropout).build(call, site)
+    return (call.dropout or IMPLEMENTATIONS[0]).build(call, site)

@@ -10,7 +10,7 @@ import mindspore as ms
 from mindspore import Tensor, nn, ops
 
 from ms_plm.kernels.linear import MatMulLinear
-from ms_plm.kernels.registry import ALL_DEVICES, Call, Implementation
+from ms_plm.kernels.registry import ALL_DEVICES, Call, Implementation, no_bf16_on_cpu
 
 
 class CrossEntropySum(nn.Cell):
@@ -51,6 +51,6 @@ class MaskedLMLoss(nn.Cell):
 
 
 IMPLEMENTATIONS = (
-    Implementation("masked_lm_loss", "reference", ALL_DEVICES, MaskedLMLoss),
+    Implementation("masked_lm_loss", "reference", ALL_DEVICES, MaskedLMLoss, no_bf16_on_cpu),
     Implementation("cross_entropy_sum", "reference", ALL_DEVICES, CrossEntropySum),
 )

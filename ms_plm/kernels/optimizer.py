@@ -1,10 +1,11 @@
 """`optimizer_update` (writes in place) and `gradient_norm`.
 
     cell = kernels.build("optimizer_update", options=OptimizerSection, decays=(True, ...))
-    cell(parameters, first, second, gradients, learning_rate, count)
+    cell(parameters, first, second, gradients, factor, learning_rate, count)
 
-Tuples of one length; moments fp32 like the parameters; learning_rate fp32 scalar; count fp32 scalar: number of updates
-including this one (bias correction). Decay is decoupled and applies where `decays` says so.
+Tuples of one length; moments fp32 like the parameters. fp32 scalars: factor, by which every gradient is multiplied
+before use (1 / loss scale x clipping); learning_rate; count, the number of updates including this one (bias
+correction). Decay is decoupled and applies where `decays` says so.
 
 AdamW: Loshchilov and Hutter, arXiv 1711.05101 (with bias correction). LAMB: You et al., arXiv 1904.00962,
 algorithm 2; tensors without decay take the plain Adam step. `variant: nezha`: NEZHA's optimization.py 223-309, where
@@ -55,8 +56,9 @@ def _matmul_norm(call: Call) -> GradientNorm:
 _adamw = ops.MultitypeFuncGraph("adamw")
 
 
-@_adamw.register(*["Tensor"] * 5, "Number", "Number", "Bool", *["Tensor"] * 4)
-def _(rate, decay_rate, root_1, root_2, epsilon, beta1, beta2, decays, parameter, first, second, gradient):
+@_adamw.register(*["Tensor"] * 6, "Number", "Number", "Bool", *["Tensor"] * 4)
+def _(factor, rate, decay_rate, root_1, root_2, epsilon, beta1, beta2, decays, parameter, first, second, gradient):
+    gradient = gradient * factor
     m = beta1 * first + (1.0 - beta1) * gradient
     v = beta2 * second + (1.0 - beta2) * gradient * gradient
     step = rate * (m / root_1) / (ops.sqrt(v / root_2) + epsilon)
@@ -71,18 +73,19 @@ _fused_adamw = ops.MultitypeFuncGraph("fused_adamw")
 _adam = ops.Adam()
 
 
-@_fused_adamw.register(*["Tensor"] * 5, "Number", "Number", "Bool", *["Tensor"] * 4)
-def _(rate, decay_rate, power_1, power_2, epsilon, beta1, beta2, decays, parameter, first, second, gradient):
+@_fused_adamw.register(*["Tensor"] * 6, "Number", "Number", "Bool", *["Tensor"] * 4)
+def _(factor, rate, decay_rate, power_1, power_2, epsilon, beta1, beta2, decays, parameter, first, second, gradient):
     if decays:
         ops.assign(parameter, parameter * (1.0 - decay_rate))
-    return _adam(parameter, first, second, power_1, power_2, rate, beta1, beta2, epsilon, gradient)[0]
+    return _adam(parameter, first, second, power_1, power_2, rate, beta1, beta2, epsilon, gradient * factor)[0]
 
 
 _lamb = ops.MultitypeFuncGraph("lamb")
 
 
-@_lamb.register(*["Tensor"] * 5, "Number", "Number", "Bool", *["Tensor"] * 4)
-def _(rate, decay, root_1, root_2, epsilon, beta1, beta2, decays, parameter, first, second, gradient):
+@_lamb.register(*["Tensor"] * 6, "Number", "Number", "Bool", *["Tensor"] * 4)
+def _(factor, rate, decay, root_1, root_2, epsilon, beta1, beta2, decays, parameter, first, second, gradient):
+    gradient = gradient * factor
     m = beta1 * first + (1.0 - beta1) * gradient
     v = beta2 * second + (1.0 - beta2) * gradient * gradient
     step = (m / root_1) / (ops.sqrt(v / root_2) + epsilon)
@@ -102,8 +105,9 @@ def _(rate, decay, root_1, root_2, epsilon, beta1, beta2, decays, parameter, fir
 _lamb_nezha = ops.MultitypeFuncGraph("lamb_nezha")
 
 
-@_lamb_nezha.register(*["Tensor"] * 5, "Number", "Number", "Bool", *["Tensor"] * 4)
-def _(rate, decay, root_1, root_2, epsilon, beta1, beta2, decays, parameter, first, second, gradient):
+@_lamb_nezha.register(*["Tensor"] * 6, "Number", "Number", "Bool", *["Tensor"] * 4)
+def _(factor, rate, decay, root_1, root_2, epsilon, beta1, beta2, decays, parameter, first, second, gradient):
+    gradient = gradient * factor
     m = beta1 * first + (1.0 - beta1) * gradient
     v = beta2 * second + (1.0 - beta2) * gradient * gradient
     m_hat, v_hat = m / root_1, v / root_2
@@ -137,7 +141,7 @@ class OptimizerUpdate(nn.Cell):
             self.rule = _lamb_nezha if options.variant == "nezha" else _lamb
         self.map = ops.HyperMap()
 
-    def construct(self, parameters, first, second, gradients, learning_rate, count):
+    def construct(self, parameters, first, second, gradients, factor, learning_rate, count):
         power_1, power_2 = ops.pow(self.b1, count), ops.pow(self.b2, count)
         decay = self.weight_decay * learning_rate if self.adamw else self.weight_decay
         epsilon = self.epsilon
@@ -146,7 +150,7 @@ class OptimizerUpdate(nn.Cell):
             epsilon = epsilon * ops.sqrt(1.0 - power_2)
         else:
             power_1, power_2 = 1.0 - power_1, 1.0 - power_2
-        rule = ops.partial(self.rule, learning_rate, decay, power_1, power_2, epsilon, self.beta1, self.beta2)
+        rule = ops.partial(self.rule, factor, learning_rate, decay, power_1, power_2, epsilon, self.beta1, self.beta2)
         return self.map(rule, self.decays, parameters, first, second, gradients)
 
 

@@ -23,7 +23,7 @@ class Call:
         wants: what attention gives beside the context: scores, probabilities.
         exact_dropout: dropout must be a function of the keys (see `ms_plm.common.rng`).
         seed: of the device's own dropout: the run's seed and the process's rank, mixed.
-        dropout: the implementation of dropout inside other operations; filled in by `Kernels`.
+        dropout: the implementation of dropout, inside other operations as well; filled in by `Kernels`.
     """
 
     device: str = "cpu"
@@ -33,7 +33,7 @@ class Call:
     wants: frozenset[str] = frozenset()
     exact_dropout: bool = True
     seed: int = 0
-    dropout: str = "hash"
+    dropout: Implementation | None = None
 
 
 def _always(call: Call) -> str | None:
@@ -52,6 +52,11 @@ def for_training(call: Call) -> str | None:
 def for_static_training(call: Call) -> str | None:
     """`supports` of forms for training on shapes that are known when the graph is compiled."""
     return "needs static shapes" if call.dynamic else for_training(call)
+
+
+def no_bf16_on_cpu(call: Call) -> str | None:
+    """`supports` of forms that compute in stock operators of the compute type."""
+    return "has no bf16 operators on cpu" if call.device == "cpu" and call.compute == "bf16" else None
 
 
 @dataclass(frozen=True)

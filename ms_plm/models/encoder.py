@@ -44,23 +44,20 @@ class SelfAttention(nn.Cell):
 
     def __init__(self, config: ModelConfig, kernels: Kernels, plan: DropoutPlan, layer: int) -> None:
         super().__init__()
-        self.heads, self.head_size = config.heads(layer), config.attention_head_size
-        width = self.heads * self.head_size
+        heads, head_size = config.heads(layer), config.attention_head_size
+        width = heads * head_size
         self.query, self.key, self.value = (Linear(kernels, config.hidden_size, width) for _ in range(3))
         relative = config.position_embedding_type == "functional_relative"
         self.kernel = kernels.build(
             "relative_attention" if relative else "attention",
-            head_size=self.head_size,
-            site=plan.scores(config.attention_probs_dropout_prob, self.heads),
+            heads=heads,
+            head_size=head_size,
+            site=plan.scores(config.attention_probs_dropout_prob, heads),
             causal=config.is_decoder,
         )
 
-    def _split(self, x):
-        return x.reshape((*x.shape[:2], self.heads, self.head_size)).transpose((0, 2, 1, 3))
-
     def construct(self, x, mask, positions, rng=None):
-        query, key, value = self._split(self.query(x)), self._split(self.key(x)), self._split(self.value(x))
-        return self.kernel(query, key, value, mask, positions, rng)
+        return self.kernel(self.query(x), self.key(x), self.value(x), mask, positions, rng)
 
 
 class EncoderLayer(nn.Cell):
@@ -72,16 +69,14 @@ class EncoderLayer(nn.Cell):
         self.attention = SelfAttention(config, kernels, plan, layer)
         self.attention_output = Linear(kernels, config.heads(layer) * config.attention_head_size, size)
         self.attention_norm = DropoutAddLayerNorm(kernels, size, epsilon, plan.hidden(drop, size))
-        self.intermediate = Linear(kernels, size, config.intermediate(layer))
-        self.activation = kernels.build("activation", name=config.hidden_act)
+        self.intermediate = Linear(kernels, size, config.intermediate(layer), config.hidden_act)
         self.output = Linear(kernels, config.intermediate(layer), size)
         self.output_norm = DropoutAddLayerNorm(kernels, size, epsilon, plan.hidden(drop, size))
 
     def construct(self, x, mask, positions, rng=None):
         context, scores, probabilities = self.attention(x, mask, positions, rng)
         x = self.attention_norm(self.attention_output(context), x, rng)
-        inner = self.activation(self.intermediate(x))
-        return self.output_norm(self.output(inner), x, rng), scores, probabilities
+        return self.output_norm(self.output(self.intermediate(x)), x, rng), scores, probabilities
 
 
 class Encoder(nn.Cell):

@@ -16,11 +16,10 @@ class Pooler(nn.Cell):
 
     def __init__(self, config: ModelConfig, kernels: Kernels) -> None:
         super().__init__()
-        self.dense = Linear(kernels, config.hidden_size, config.hidden_size)
-        self.tanh = kernels.build("activation", name="tanh")
+        self.dense = Linear(kernels, config.hidden_size, config.hidden_size, activation="tanh")
 
     def construct(self, hidden):
-        return self.tanh(self.dense(hidden[:, 0])).astype(ms.float32)
+        return self.dense(hidden[:, 0]).astype(ms.float32)
 
 
 class MaskedLMHead(nn.Cell):
@@ -28,15 +27,14 @@ class MaskedLMHead(nn.Cell):
 
     def __init__(self, config: ModelConfig, kernels: Kernels) -> None:
         super().__init__()
-        self.dense = Linear(kernels, config.hidden_size, config.hidden_size)
-        self.activation = kernels.build("activation", name=config.hidden_act)
+        self.dense = Linear(kernels, config.hidden_size, config.hidden_size, config.hidden_act)
         self.norm = LayerNorm(kernels, config.hidden_size, config.layer_norm_eps)
         self.bias = Parameter(Tensor(np.zeros(config.vocab_size, np.float32)), name="bias")
         self.linear = kernels.build("linear")
 
     def transform(self, rows):
         """`[..., H]` to `[..., H]`: what is multiplied with the word embeddings."""
-        return self.norm(self.activation(self.dense(rows)))
+        return self.norm(self.dense(rows))
 
     def construct(self, rows, embedding):
         return self.linear(self.transform(rows), embedding, self.bias).astype(ms.float32)

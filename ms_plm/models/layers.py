@@ -16,13 +16,13 @@ def _parameter(values: np.ndarray, name: str) -> Parameter:
 
 
 class Linear(nn.Cell):
-    """x W^T + b, weight `[out, in]`."""
+    """x W^T + b, weight `[out, in]`, through an activation if one is named."""
 
-    def __init__(self, kernels: Kernels, inputs: int, outputs: int) -> None:
+    def __init__(self, kernels: Kernels, inputs: int, outputs: int, activation: str | None = None) -> None:
         super().__init__()
         self.weight = _parameter(np.zeros((outputs, inputs)), "weight")
         self.bias = _parameter(np.zeros(outputs), "bias")
-        self.kernel = kernels.build("linear")
+        self.kernel = kernels.build("linear", activation=activation)
 
     def construct(self, x):
         return self.kernel(x, self.weight, self.bias)
