@@ -14,5 +14,7 @@ def __getattr__(name: str) -> Any:
     if name in _LAZY:
         from importlib import import_module
 
+        # behind each of these comes MindSpore, and OpenMP with it, which reads its settings when it is loaded
+        import_module("ms_plm.training.hardware").settle_threads()
         return getattr(import_module(_LAZY[name]), name)
     raise AttributeError(f"module 'ms_plm' has no attribute {name!r}")

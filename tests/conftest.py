@@ -18,6 +18,16 @@ def shared_data() -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the tiny runs, with their recipe and its prepared corpus, made once; see `tiny_run`."""
+    import tiny_run
+
+    folder = tmp_path_factory.getbasetemp() / "tiny_run"
+    tiny_run.recipe_file(folder)
+    return folder
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _graph_mode_on_cpu(request: pytest.FixtureRequest) -> None:
     """MindSpore is set up once, and only in processes that use it."""

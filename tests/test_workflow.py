@@ -13,13 +13,6 @@ from ms_plm.common.errors import UserError
 
 
 @pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    base = tmp_path_factory.getbasetemp() / "tiny_run"
-    tiny_run.recipe_file(base)
-    return base
-
-
-@pytest.fixture(scope="module")
 def finished(base: Path):
     """A run from raw text without held-out documents, with examples."""
     overrides = {

@@ -5,20 +5,25 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import re
 import subprocess
 import sys
+import tempfile
 from importlib.metadata import PackageNotFoundError, version
 
 from ms_plm import __version__
+from ms_plm.cli.doctor_kernels import NATIVE, TABLE
 
 NAME = "doctor"
-HELP = "check versions, extras, CPU and devices, and carry out a small training step"
+HELP = "check versions, extras, CPU, devices and kernels, and carry out a small training step"
 EPILOG = """\
 examples:
   ms-plm doctor
-  ms-plm doctor --quick        without opening devices and without the training step
+  ms-plm doctor --quick             without opening devices, the table of kernels and the training step
+  ms-plm doctor --precision bf16    which kernels a run with impl.precision=bf16 gets, and why
+  ms-plm doctor --quick --build     build the native CPU operations now, as for an image without a compiler
 
-Exit code 1: something that training needs is missing or broken.
+Exit code 1: something that training needs is missing or broken, or what --build asks for.
 """
 
 REQUIRED = {"mindspore": ((2, 10), (2, 11)), "numpy": ((1, 25), (2, 0))}
@@ -42,16 +47,26 @@ SMALL_STEP = "from ms_plm.training.selftest import small_step; print(small_step(
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quick", action="store_true", help="only what needs no MindSpore process")
+    parser.add_argument("--build", action="store_true", help="build the native CPU operations ahead of their first use")
+    table = parser.add_argument_group("the table of kernels")
+    table.add_argument("--device", choices=("cpu", "gpu", "ascend"), help="default: what impl.device=auto takes here")
+    table.add_argument("--precision", choices=("fp32", "fp16", "bf16"), default="fp32", help="default: fp32")
 
 
 def run(args: argparse.Namespace) -> int:
     healthy = _versions()
     _extras()
     _machine()
+    native = _native() if args.build or not args.quick else False
     if not args.quick:
-        healthy &= _devices()
+        opened, works = _devices()
+        healthy &= works
+        healthy &= _kernels(args.device or opened, args.precision)
         healthy &= _training_step()
     print("\nall that training needs is here" if healthy else "\nsomething that training needs is missing: see above")
+    if args.build and not native:
+        print("the native CPU operations that --build asks for are not there: see above")
+        return 1
     return 0 if healthy else 1
 
 
@@ -104,7 +119,7 @@ def _extras() -> None:
 
 
 def _machine() -> None:
-    from ms_plm.training.hardware import cores, cpu_features
+    from ms_plm.common.processor import cores, cpu_features
 
     model, flags = cpu_features()
     print("processor")
@@ -114,38 +129,69 @@ def _machine() -> None:
     _line("threads", "", " ".join(f"{name}={os.environ[name]}" for name in THREADS if name in os.environ) or "defaults")
 
 
-def _devices() -> bool:
+def _native() -> bool:
+    """The native CPU operations, built if they are not yet there; training does without them, slower."""
+    works, lines = _in_child(NATIVE, seconds=900)
+    state, text = lines[-2:] if works else ("BROKEN", lines[-1])
+    _line("native ops", state, text)
+    return state == "ok"
+
+
+def _devices() -> tuple[str, bool]:
+    """The device that `impl.device=auto` takes, and whether all that are there can be opened."""
     from ms_plm.training.hardware import MISSING
 
     print("devices")
-    healthy = True
+    opened, healthy = [], True
     for name, missing_for in MISSING.items():
         missing = missing_for()
         if missing:
             _line(name, "absent", "; ".join(missing))
             continue
-        works, text = _in_child(OPEN_DEVICE.format(name=name))
+        works, lines = _in_child(OPEN_DEVICE.format(name=name))
         healthy &= works
-        _line(name, "ok" if works else "BROKEN", text)
-    return healthy
+        opened += [name] if works else []
+        _line(name, "ok" if works else "BROKEN", lines[-1])
+    return next((name for name in ("ascend", "gpu") if name in opened), "cpu"), healthy
+
+
+def _kernels(device: str, precision: str) -> bool:
+    print(f"kernels (training on {device} in {precision})")
+    works, lines = _in_child(TABLE.format(device=device, precision=precision))
+    if works:
+        print("\n".join(lines))
+    else:
+        _line("table", "BROKEN", lines[-1])
+    return works
 
 
 def _training_step() -> bool:
     print("a small training step")
-    works, text = _in_child(SMALL_STEP)
-    _line("nezha", "ok" if works else "BROKEN", text)
+    works, lines = _in_child(SMALL_STEP)
+    _line("nezha", "ok" if works else "BROKEN", lines[-1])
     return works
 
 
-def _in_child(code: str, seconds: int = 300) -> tuple[bool, str]:
-    """Run Python code in a process of its own, which may die: whether it ended well, and its last line."""
-    environment = {**os.environ, "GLOG_v": "3", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    try:
-        child = subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, timeout=seconds, env=environment
-        )
-    except subprocess.TimeoutExpired:
-        return False, f"no answer within {seconds} s"
-    lines = [line for line in (child.stdout if child.returncode == 0 else child.stderr).splitlines() if line.strip()]
-    last = lines[-1].strip() if lines else "no output"
-    return child.returncode == 0, last if child.returncode >= 0 else f"killed by signal {-child.returncode}: {last}"
+def _in_child(code: str, seconds: int = 300) -> tuple[bool, list[str]]:
+    """Run Python code in a process of its own, which may die.
+
+    Returns:
+        Whether it ended well, and the lines that it printed, or the one that says what went wrong.
+    """
+    environment = {**os.environ, "GLOG_v": "3", "PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))}
+    command = [sys.executable, "-c", code]
+    with tempfile.TemporaryDirectory() as folder:  # a failed compile drops files where it stands
+        try:
+            child = subprocess.run(
+                command, capture_output=True, text=True, timeout=seconds, env=environment, cwd=folder
+            )
+        except subprocess.TimeoutExpired:
+            return False, [f"no answer within {seconds} s"]
+    works = child.returncode == 0
+    lines = [line.rstrip() for line in (child.stdout if works else child.stderr).splitlines() if line.strip()]
+    lines = lines or ["no output"]
+    if works:
+        return True, lines
+    killed = f"killed by signal {-child.returncode}: " if child.returncode < 0 else ""
+    errors = [line for line in lines if re.match(r"[A-Za-z_][\w.]*(Error|Exception): ", line)]
+    return False, [killed + (errors or lines)[-1].strip()]  # MindSpore ends on where to read more

@@ -31,6 +31,7 @@ VERBS = {
     "export": "write a model as a file for deployment",
     "inspect": "look into a folder or file and verify it",
     "doctor": "check this machine and installation",
+    "env": "print the environment that a device needs before the start",
 }
 """Verb -> its line in `ms-plm --help`."""
 

@@ -1,6 +1,7 @@
 """Opening the device that a recipe asks for: which one, why, and what is missing where it cannot be opened.
 
-What is on the machine is told from files, before MindSpore is asked: a failed attempt prints pages and loads libraries.
+What is on the machine is told from files and nvcc, before MindSpore is asked: a failed attempt prints pages and loads
+libraries.
 MindSpore is imported inside functions only.
 """
 
@@ -9,13 +10,17 @@ from __future__ import annotations
 import logging
 import os
 import re
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Literal
 
 from ms_plm.common.errors import UserError
+from ms_plm.common.processor import cores as cores
+from ms_plm.common.processor import cpu_description
 from ms_plm.config.recipe import ImplSection
 
 log = logging.getLogger(__name__)
@@ -28,17 +33,21 @@ _JIT_LEVELS = {"cpu": "O0", "gpu": "O0", "ascend": "O1"}
 ASCEND_PEAKS = {"910A": 262, "910B1": 364, "910B2": 354, "910B3": 295, "910B4": 246, "910C": 354}
 """16-bit TFLOP/s of one device (of a 910C: one die): cube units x 8192 x clock, the lower of the figures in use."""
 
-CUDA_LIBRARIES = (
-    "libcublas.so.11",
-    "libcurand.so.10",
-    "libcudnn.so.8",
-    "libcudart.so.11.0",
-    "libcusolver.so.11",
-    "libcufft.so.10",
-    "libcusparse.so.11",
-    "libnvrtc.so.11.2",
-)
-"""What MindSpore's GPU plugin loads beside the driver; the extra `gpu` brings them."""
+CUDA_LIBRARIES = {
+    "libcublas.so.11": "nvidia-cublas-cu11",
+    "libcurand.so.10": "nvidia-curand-cu11",
+    "libcudnn.so.8": "nvidia-cudnn-cu11",
+    "libcudart.so.11.0": "nvidia-cuda-runtime-cu11",
+    "libcusolver.so.11": "nvidia-cusolver-cu11",
+    "libcufft.so.10": "nvidia-cufft-cu11",
+    "libcusparse.so.11": "nvidia-cusparse-cu11",
+    "libnvrtc.so.11.2": "nvidia-cuda-nvrtc-cu11",
+}
+"""What MindSpore's GPU plugin loads beside the driver -> the package on PyPI that brings it (the extra `gpu`)."""
+CUDA_RELEASES = ((11, 6), (12, 0))
+"""First release of CUDA for which MindSpore takes the plugin that loads these libraries, and first that has none."""
+GPU_INSTALL = "`pip install '.[gpu]'` in the project's folder"
+GPU_ENVIRONMENT = '`eval "$(ms-plm env gpu)"`'
 
 
 @dataclass(frozen=True)
@@ -88,6 +97,7 @@ def settle_threads() -> None:
     """Let OpenMP's threads sleep while they wait: about 5 % faster steps where cores are shared.
 
     It is read when OpenMP is loaded, so this does nothing once MindSpore is imported; a value of the user's own stays.
+    The command line and `ms_plm.load`, `save` and `run` settle it in time.
     """
     if "mindspore" not in sys.modules:
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -137,28 +147,6 @@ def peak_flops(chip: str | None) -> dict[str, float]:
     return {"float16": peak} if chip == "910A" else {"float16": peak, "bfloat16": peak}
 
 
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def cpu_features() -> tuple[str, set[str]]:
-    """Model name and flags of the CPU as Linux tells them; ("CPU", empty) elsewhere."""
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return "CPU", set()
-    model = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
-    flags = re.search(r"^(?:flags|Features)\s*:\s*(.+)$", text, re.MULTILINE)
-    return model.group(1).strip() if model else "CPU", set(flags.group(1).split()) if flags else set()
-
-
-def cpu_description() -> str:
-    """Such as `CPU, 2 cores (AMD EPYC 9B14)`."""
-    count = cores()
-    return f"CPU, {count} core{'s' if count > 1 else ''} ({cpu_features()[0]})"
-
-
 def missing_for_cpu() -> list[str]:
     """Nothing: MindSpore always opens the CPU."""
     return []
@@ -176,24 +164,62 @@ def missing_for_ascend() -> list[str]:
     homes = [os.environ.get(name) for name in ("ASCEND_HOME_PATH", "ASCEND_TOOLKIT_HOME")]
     if not any(home and Path(home).is_dir() for home in homes):
         missing.append("CANN is not set up (ASCEND_HOME_PATH names no folder)")
-    elif not _library("libascendcl.so"):
+    elif not loadable("libascendcl.so"):
         missing.append("libascendcl.so is not on LD_LIBRARY_PATH")
     return missing
 
 
 def missing_for_gpu() -> list[str]:
-    """What the GPU plugin needs and this machine lacks, told from files; the device itself first."""
+    """What the GPU plugin needs and this machine lacks; the device itself first."""
     missing = []
     if not any(Path("/dev").glob("nvidia[0-9]*")) and not Path("/dev/dxg").exists():
         missing.append("no NVIDIA device (no /dev/nvidia*)")
-    if not _library("libcuda.so.1"):
+    if not loadable("libcuda.so.1"):
         missing.append("the driver's libcuda.so.1 is not found")
-    absent = [name for name in CUDA_LIBRARIES if not _library(name)]
-    if absent:
-        missing.append(f"not on LD_LIBRARY_PATH: {', '.join(absent)}")
-    if not _nvcc():
-        missing.append("CUDA_HOME names no folder with bin/nvcc, which MindSpore asks for the CUDA version")
+    absent = [name for name in CUDA_LIBRARIES if not loadable(name)]
+    installed = cuda_folders() if absent else {}
+    if lacking := [name for name in absent if name not in installed]:
+        missing.append(f"not installed: {', '.join(lacking)} ({GPU_INSTALL})")
+    if hidden := [name for name in absent if name in installed]:
+        missing.append(f"installed, but not on LD_LIBRARY_PATH: {', '.join(hidden)} ({GPU_ENVIRONMENT})")
+    if not has_plugin(nvcc_release(os.environ.get("CUDA_HOME", ""))):
+        low, high = (".".join(map(str, bound)) for bound in CUDA_RELEASES)
+        missing.append(
+            f"CUDA_HOME names no folder whose bin/nvcc says release {low} or later, below {high}, by which MindSpore "
+            f"chooses its plugin ({GPU_ENVIRONMENT})"
+        )
     return missing
+
+
+def cuda_folders() -> dict[str, Path]:
+    """The libraries of `CUDA_LIBRARIES` that packages of this environment bring, each with its folder."""
+    found = {}
+    for library, package in CUDA_LIBRARIES.items():
+        try:
+            files = distribution(package).files or ()
+        except PackageNotFoundError:
+            continue
+        for path in (Path(file.locate()).absolute() for file in files if file.name == library):
+            if path.is_file():
+                found[library] = path.parent
+    return found
+
+
+def nvcc_release(home: str | os.PathLike) -> tuple[int, int] | None:
+    """The release that a folder's `bin/nvcc` gives as its own, such as (11, 6); None where there is no answer."""
+    if not home:
+        return None
+    try:
+        answer = subprocess.run([Path(home) / "bin" / "nvcc", "--version"], capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    found = re.search(r"Cuda compilation tools, release (\d+)\.(\d+),", answer.stdout)
+    return (int(found.group(1)), int(found.group(2))) if found else None
+
+
+def has_plugin(release: tuple[int, int] | None) -> bool:
+    """Whether MindSpore has a GPU plugin for a release of CUDA that loads the libraries of `CUDA_LIBRARIES`."""
+    return release is not None and CUDA_RELEASES[0] <= release < CUDA_RELEASES[1]
 
 
 MISSING: dict[str, Callable[[], list[str]]] = {
@@ -203,27 +229,21 @@ MISSING: dict[str, Callable[[], list[str]]] = {
 }
 _REMEDIES = {
     "cpu": "Reinstall MindSpore.",
-    "gpu": "`pip install '.[gpu]'` in the project's folder brings the CUDA 11 libraries; README.md, `On a GPU`, shows "
-    "the environment that must be set before the process starts. Or set impl.device=cpu.",
+    "gpu": "README.md, `On a GPU`, has the commands to give before the start. Or set impl.device=cpu.",
     "ascend": "Install the Ascend driver and CANN of the version that MindSpore 2.10 asks for, then run `source "
     "/usr/local/Ascend/ascend-toolkit/set_env.sh` in this shell. Or set impl.device=cpu.",
 }
 
 
-def _library(name: str) -> bool:
-    """Whether the dynamic loader would find a library: LD_LIBRARY_PATH, its cache, or the driver's usual folders."""
+def loadable(name: str) -> bool:
+    """Whether the dynamic loader would find a library: LD_LIBRARY_PATH, its cache, or folders that are always tried."""
     folders = [folder for folder in os.environ.get("LD_LIBRARY_PATH", "").split(":") if folder]
-    if any((Path(folder) / name).exists() for folder in [*folders, "/usr/local/nvidia/lib64", "/usr/lib/wsl/lib"]):
+    # the driver's in containers and under Windows; the GPU plugin's own search path
+    folders += ["/usr/local/nvidia/lib64", "/usr/lib/wsl/lib", "/usr/local/cuda/lib64"]
+    if any((Path(folder) / name).exists() for folder in folders):
         return True
     try:
         cache = Path("/etc/ld.so.cache").read_bytes()  # names end in a zero byte, alone or as the tail of a path
     except OSError:
         return False
     return any(before + name.encode() + b"\0" in cache for before in (b"\0", b"/"))
-
-
-def _nvcc() -> bool:
-    home = os.environ.get("CUDA_HOME")
-    folders = [f"{home}/bin"] if home else []
-    folders += ["/usr/local/cuda/bin", *os.environ.get("PATH", "").split(":")]
-    return any((Path(folder) / "nvcc").exists() for folder in folders if folder)

@@ -20,13 +20,6 @@ from ms_plm.training.step import TrainingStep
 
 
 @pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    base = tmp_path_factory.getbasetemp() / "tiny_run"
-    tiny_run.recipe_file(base)
-    return base
-
-
-@pytest.fixture(scope="module")
 def whole(base: Path) -> Path:
     return tiny_run.whole_run(base)
 

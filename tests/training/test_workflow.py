@@ -15,13 +15,6 @@ from ms_plm.common.errors import UserError
 from ms_plm.training.step import TrainingStep
 
 
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    base = tmp_path_factory.getbasetemp() / "tiny_run"
-    tiny_run.recipe_file(base)
-    return base
-
-
 def run(base: Path, folder: Path, **overrides: object):
     return ms_plm.run(base / "tiny.yaml", {**overrides, "output.folder": str(folder)})
 
