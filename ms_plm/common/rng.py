@@ -100,7 +100,7 @@ def keep_mask(key: np.ndarray, operation: int, count: int, threshold: int, out: 
     pairs = (count + 1) // 2
     limit = np.uint16(min(threshold, 65535))
     inclusive = threshold > 65535  # probability 0: every draw is kept
-    block = min(_BLOCK, pairs)
+    block = max(1, min(_BLOCK, pairs))
     counters = np.arange(block, dtype=np.int32) * GOLDEN
     state, shifted = np.empty(block, np.int32), np.empty(block, np.int32)
     out = out.view(np.bool_) if out.dtype == np.uint8 else out

@@ -40,16 +40,14 @@ class PrecisionPolicy:
 def policy_for(precision: Precision, device: str, chip: str | None = None) -> PrecisionPolicy:
     """The policy of `impl.precision` on a device (cpu, gpu or ascend; `chip` as in `hardware.Device`).
 
+    On a CPU bf16 is what the native operations make of it: tensors stay fp32, operands and results of products are
+    rounded at the places where other devices cast. That they can be had is found when kernels are chosen.
+
     Raises:
         UserError: the device has no such type.
     """
     if precision not in _DTYPES:
         raise UserError(f"impl.precision: expected {', '.join(_DTYPES)}, found {precision!r}.")
-    if precision == "bf16" and device == "cpu":
-        raise UserError(
-            "impl.precision: bf16 cannot run on impl.device cpu: MindSpore's stock CPU operators (MatMul, LayerNorm, "
-            "Softmax, Gather) have no bfloat16 kernels. Set impl.precision=fp32; that is also the fastest there."
-        )
     if precision == "bf16" and device == "ascend" and chip == "910A":
         raise UserError(
             "impl.precision: bf16 cannot run on an Ascend 910A, which has no bfloat16. Set impl.precision=fp16; its "

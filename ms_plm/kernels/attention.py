@@ -83,6 +83,7 @@ class ComposedAttention(nn.Cell):
     Args:
         call: see `Call`.
         heads, head_size, site, causal: see the module.
+        learned_table: nothing changes, gradients are automatic.
         relative: what positions add, a cell with `prepare(table, S_q, S_k, query_offset)`, whose result is handed to
             `scores(query [B, N, S_q, D], positions) -> [B, N, S_q, S_k]` and to
             `values(weights fp32 [B, N, S_q, S_k], positions, dtype) -> [B, N, S_q, D]`; None: nothing.
@@ -96,6 +97,7 @@ class ComposedAttention(nn.Cell):
         head_size: int,
         site: DropoutSite | None = None,
         causal: bool = False,
+        learned_table: bool = False,
         relative: nn.Cell | None = None,
         softmax: nn.Cell | None = None,
     ) -> None:
@@ -138,20 +140,16 @@ class ComposedAttention(nn.Cell):
         return context, scores if self.want_scores else None, probabilities if self.want_probabilities else None
 
 
-def for_static_fp_training(call: Call) -> str | None:
-    """`supports` of composed forms with a faster gradient on CPU."""
+def for_composed_training(call: Call) -> str | None:
+    """`supports` of composed forms whose gain is in the gradient."""
     return no_bf16_on_cpu(call) or for_static_training(call)
 
 
-def _reference(call: Call, learned_table: bool = False, **arguments):
-    return ComposedAttention(call, **arguments)
-
-
-def _naive(call: Call, learned_table: bool = False, **arguments):
+def _naive(call: Call, **arguments):
     return ComposedAttention(call, softmax=RowSumSoftmax(), **arguments)
 
 
 IMPLEMENTATIONS = (
-    Implementation("attention", "reference", ALL_DEVICES, _reference, no_bf16_on_cpu),
-    Implementation("attention", "naive", ("cpu",), _naive, for_static_fp_training, preference=10),
+    Implementation("attention", "reference", ALL_DEVICES, ComposedAttention, no_bf16_on_cpu),
+    Implementation("attention", "naive", ("cpu",), _naive, for_composed_training, preference=10),
 )

@@ -15,7 +15,7 @@ import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn, ops
 
-from ms_plm.kernels.attention import ComposedAttention, RowSumSoftmax, distances, for_static_fp_training, numbers
+from ms_plm.kernels.attention import ComposedAttention, RowSumSoftmax, distances, for_composed_training, numbers
 from ms_plm.kernels.registry import ALL_DEVICES, Call, Implementation, for_static_training, no_bf16_on_cpu
 
 
@@ -27,10 +27,15 @@ class GatheredPositions(nn.Cell):
         self.product, self.product_t = ops.BatchMatMul(), ops.BatchMatMul(transpose_b=True)
 
     def prepare(self, table, query_length, key_length, query_offset):
-        """r `[S_q, S_k, D]`."""
-        reach = (table.shape[0] - 1) // 2
-        rows = ops.clamp(distances(query_length, key_length, query_offset), -reach, reach) + reach
-        return ops.gather(table, rows, 0)
+        """r `[S_q, S_k, D]`.
+
+        By way of a row for every distance: the gradient of a learned table is added up along diagonals first, which is
+        more exact than S_q * S_k numbers one after the other.
+        """
+        reach, nearest = (table.shape[0] - 1) // 2, query_length - 1
+        distance = numbers(nearest + key_length) - nearest - query_offset
+        by_distance = ops.gather(table, ops.clamp(distance, -reach, reach) + reach, 0)
+        return ops.gather(by_distance, distances(query_length, key_length) + nearest, 0)
 
     def scores(self, query, positions):
         """q_i . r_ij: `[B, N, S_q, S_k]` of the dtype of `query` `[B, N, S_q, D]`."""
@@ -147,8 +152,9 @@ class RotatedPositions(nn.Cell):
     rot_a(q)_2m = q_2m cos(aw) + q_2m+1 sin(aw) and rot_a(q)_2m+1 = q_2m+1 cos(aw) - q_2m sin(aw); the values turn back.
     Beyond K the two outer rows of the table stand. Only right for the sinusoid.
 
-    Angles are 32-bit fractions of a turn, which wrap around exactly: as an fp32 product of position and frequency they
-    were wrong by 6e-5 at position 1000. What rounds the frequencies depends on j - i alone, so lengths do not matter.
+    Angles are 32-bit fractions of a turn, which wrap around exactly: as fp32 products of position and frequency they
+    would be wrong by 3e-5 at position 1000. The rounding of the frequencies tells in j - i alone, so that any length is
+    as exact as a short one.
     """
 
     def __init__(self, head_size: int) -> None:
@@ -203,23 +209,23 @@ class RotatedPositions(nn.Cell):
         return inside + self.product(masses, outer.astype(dtype)).reshape(shape)
 
 
+def _reference(call: Call, **arguments):
+    return ComposedAttention(call, relative=GatheredPositions(), **arguments)
+
+
+def _naive(call: Call, **arguments):
+    return ComposedAttention(call, relative=GatheredPositions(), softmax=RowSumSoftmax(), **arguments)
+
+
 def _softmax(call: Call) -> nn.Cell | None:
     return RowSumSoftmax() if call.device == "cpu" and for_static_training(call) is None else None
 
 
-def _reference(call: Call, learned_table: bool = False, **arguments):
-    return ComposedAttention(call, relative=GatheredPositions(), **arguments)
-
-
-def _naive(call: Call, learned_table: bool = False, **arguments):
-    return ComposedAttention(call, relative=GatheredPositions(), softmax=RowSumSoftmax(), **arguments)
-
-
-def _table(call: Call, learned_table: bool = False, **arguments):
+def _table(call: Call, **arguments):
     return ComposedAttention(call, relative=TablePositions(), softmax=_softmax(call), **arguments)
 
 
-def _rotation(call: Call, learned_table: bool = False, *, head_size: int, **arguments):
+def _rotation(call: Call, head_size: int, **arguments):
     relative = RotatedPositions(head_size)
     return ComposedAttention(call, head_size=head_size, relative=relative, softmax=_softmax(call), **arguments)
 
@@ -236,7 +242,7 @@ def _form(name: str, devices, build, supports, preference: int = 0, **more) -> I
 
 IMPLEMENTATIONS = (
     _form("reference", ALL_DEVICES, _reference, no_bf16_on_cpu),
-    _form("naive", ("cpu",), _naive, for_static_fp_training, 10),
+    _form("naive", ("cpu",), _naive, for_composed_training, 10),
     _form("table", ALL_DEVICES, _table, no_bf16_on_cpu, -10),
     _form("rotation", ALL_DEVICES, _rotation, no_bf16_on_cpu, -10, serves=_rotation_serves),
 )

@@ -6,9 +6,18 @@ from collections.abc import Callable
 
 import mindspore as ms
 import numpy as np
+import pytest
 from mindspore import Tensor, nn, ops
 
+from ms_plm.kernels.native.library import unavailable
+
 STEP = 1e-5
+
+
+def need(form: str) -> None:
+    """Skip a test of the native form where it cannot be built."""
+    if form == "native" and (reason := unavailable()):
+        pytest.skip(f"no native operations: {reason}")
 
 
 def central_differences(function: Callable[..., float], arrays: list[np.ndarray]) -> list[np.ndarray]:

@@ -5,13 +5,21 @@ from __future__ import annotations
 import logging
 
 import pytest
+from measured import need
 
 from ms_plm.common.errors import UserError
 from ms_plm.config.recipe import OptimizerSection
 from ms_plm.kernels import Call, Kernels
 from ms_plm.kernels.choice import implementations
+from ms_plm.kernels.native import library
 
 CPU_TRAINING = Call(device="cpu", training=True)
+
+
+@pytest.fixture
+def without_native(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine on which the native operations cannot be built."""
+    monkeypatch.setattr(library, "unavailable", lambda: "no compiler")
 
 
 def test_every_operation_has_a_reference_form_except_dropout_whose_definition_is_the_hash() -> None:
@@ -21,13 +29,24 @@ def test_every_operation_has_a_reference_form_except_dropout_whose_definition_is
         assert len({form.name for form in forms}) == len(forms)
 
 
-def test_auto_takes_the_fastest_form_that_accepts() -> None:
+def test_auto_takes_native_operations_on_a_cpu() -> None:
+    need("native")
     kernels = Kernels(CPU_TRAINING)
     chosen = {name: kernels.choose(name)[0].name for name in implementations()}
-    assert chosen["relative_attention"] == "naive"
+    assert {name for name, form in chosen.items() if form != "native"} == {"cross_entropy_sum"}
+    assert kernels.call.dropout.name == "native"
+
+
+def test_without_native_operations_auto_takes_the_fastest_composed_forms(without_native: None) -> None:
+    kernels = Kernels(CPU_TRAINING)
+    chosen = {name: kernels.choose(name)[0].name for name in implementations()}
+    assert chosen["relative_attention"] == chosen["attention"] == "naive"
     assert chosen["layer_norm"] == "matmul"
-    assert chosen["dropout"] == kernels.call.dropout == "host_mask"
+    assert chosen["linear"] == "closed_gradient"
+    assert chosen["dropout"] == kernels.call.dropout.name == "host_mask"
     assert chosen["optimizer_update"] == "fused_adam"
+    with pytest.raises(UserError, match=r"impl\.kernels\.linear: native cannot be used here: it .*no compiler"):
+        Kernels(CPU_TRAINING, {"linear": "native"}).choose("linear")
 
 
 def test_dynamic_shapes_and_other_devices_get_forms_that_serve_them() -> None:
@@ -39,12 +58,12 @@ def test_dynamic_shapes_and_other_devices_get_forms_that_serve_them() -> None:
 
 @pytest.mark.parametrize("device", ["gpu", "ascend"])
 def test_devices_compute_the_hash_themselves_and_do_not_wait_for_masks_of_the_host(device: str) -> None:
-    assert Kernels(Call(device=device, training=True)).call.dropout == "hash"
+    assert Kernels(Call(device=device, training=True)).call.dropout.name == "hash"
     with pytest.raises(UserError, match=f"host_mask cannot be used here: it runs on cpu, not on {device}"):
         Kernels(Call(device=device, training=True), {"dropout": "host_mask"})
 
 
-@pytest.mark.parametrize("operation", ["activation", "layer_norm", "attention", "relative_attention"])
+@pytest.mark.parametrize("operation", ["linear", "layer_norm", "attention", "relative_attention"])
 def test_evaluation_takes_stock_operators(operation: str) -> None:
     chosen, reason = Kernels(Call(training=False)).choose(operation)
     assert chosen.name == "reference"
@@ -54,15 +73,16 @@ def test_evaluation_takes_stock_operators(operation: str) -> None:
 LAMB = {"options": OptimizerSection(name="lamb"), "decays": (True,)}
 
 
-def test_the_log_names_the_optimizer_that_runs(caplog: pytest.LogCaptureFixture) -> None:
+def test_the_log_names_the_optimizer_that_runs(caplog: pytest.LogCaptureFixture, without_native: None) -> None:
     with caplog.at_level(logging.INFO, "ms_plm.kernels.choice"):
         update = Kernels(CPU_TRAINING).build("optimizer_update", **LAMB)
         Kernels(CPU_TRAINING).build("optimizer_update", options=OptimizerSection(name="adamw"), decays=(True,))
     assert not update.fused
     assert [record.message for record in caplog.records if "optimizer_update" in record.message] == [
         "kernel optimizer_update: reference (fastest that serves this run; passed over: fused_adam computes AdamW, "
-        "not LAMB)",
-        "kernel optimizer_update: fused_adam (fastest that serves this run)",
+        "not LAMB; native needs a library that cannot be had: no compiler)",
+        "kernel optimizer_update: fused_adam (fastest that serves this run; passed over: native needs a library that "
+        "cannot be had: no compiler)",
     ]
 
 
@@ -80,8 +100,8 @@ def test_reference_is_reference_everywhere() -> None:
 def test_an_operation_can_be_set_alone() -> None:
     kernels = Kernels(CPU_TRAINING, {"layer_norm": "reference", "attention": "auto"})
     assert kernels.choose("layer_norm") == (implementations()["layer_norm"][0], "asked for")
-    assert kernels.choose("attention")[0].name == "naive"
-    assert kernels.choose("dropout_add_layer_norm")[0].name == "matmul"
+    for operation in ("attention", "dropout_add_layer_norm"):
+        assert kernels.choose(operation)[0] == Kernels(CPU_TRAINING).choose(operation)[0]
 
 
 def test_an_unknown_operation_names_the_nearest() -> None:
@@ -109,12 +129,13 @@ def test_a_form_that_declines_says_why() -> None:
         dynamic.choose("layer_norm")
 
 
-def test_a_choice_is_logged_once_with_its_reason(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_choice_is_logged_once_with_its_reason(caplog: pytest.LogCaptureFixture, without_native: None) -> None:
     with caplog.at_level(logging.INFO, "ms_plm.kernels.choice"):
         kernels = Kernels(CPU_TRAINING)
         for _ in range(3):
             kernels.build("layer_norm", size=4, epsilon=1e-12)
     lines = [record.message for record in caplog.records if "kernel layer_norm" in record.message]
     assert lines == [
-        "kernel layer_norm: matmul (fastest that serves this run; passed over: stock runs on ascend, gpu, not on cpu)"
+        "kernel layer_norm: matmul (fastest that serves this run; passed over: stock runs on ascend, gpu, not on cpu; "
+        "native needs a library that cannot be had: no compiler)"
     ]

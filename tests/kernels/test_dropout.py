@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from measured import Measured
+from measured import Measured, need
 from mindspore import Tensor, nn
 
 from ms_plm.common import rng
@@ -44,9 +44,11 @@ def _apply(form: str, random: np.ndarray | None) -> list[np.ndarray]:
     return [value.asnumpy() for value in out]
 
 
-def test_the_hash_in_the_graph_gives_the_hosts_bits() -> None:
+@pytest.mark.parametrize("form", ["hash", "native"])
+def test_the_hash_in_the_graph_gives_the_hosts_bits(form: str) -> None:
+    need(form)
     plan, sites = _plan()
-    hashed, masked = _apply("hash", KEYS), _apply("host_mask", plan.host_mask(KEYS, LENGTH))
+    hashed, masked = _apply(form, KEYS), _apply("host_mask", plan.host_mask(KEYS, LENGTH))
     for site, one, other in zip(sites, hashed, masked, strict=True):
         np.testing.assert_array_equal(one, other)
         kept = np.empty((3, one[0].size), np.bool_)
@@ -85,8 +87,9 @@ def test_a_samples_mask_does_not_depend_on_its_batch() -> None:
             np.testing.assert_array_equal(mask[start : start + count], alone[begin : begin + count])
 
 
-@pytest.mark.parametrize("form", ["hash", "host_mask"])
+@pytest.mark.parametrize("form", ["hash", "host_mask", "native"])
 def test_without_random_numbers_values_pass(form: str) -> None:
+    need(form)
     for values in _apply(form, None):
         assert (values == 1).all()
 
@@ -107,8 +110,9 @@ class _WithKeys(Measured):
         return (self.kernel(inputs[0], inputs[1]),)
 
 
-@pytest.mark.parametrize("form", ["hash", "host_mask"])
+@pytest.mark.parametrize("form", ["hash", "host_mask", "native"])
 def test_dropped_values_get_no_gradient(form: str) -> None:
+    need(form)
     plan = DropoutPlan()
     site = plan.hidden(0.3, WIDTH)
     kernel = Kernels(Call(training=True), {"dropout": form}).build("dropout", site=site)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from measured import Measured, central_differences, largest_error
+from measured import Measured, central_differences, largest_error, need
 from mindspore import Tensor
 
 from ms_plm.common import rng
 from ms_plm.kernels import Call, Kernels
 from ms_plm.kernels.dropout import DropoutPlan
 
-FORMS = ("reference", "matmul")
+FORMS = ("reference", "matmul", "native")
 EPSILON = 1e-12
 
 
@@ -36,6 +36,7 @@ def _compare(outputs, gradients, formula, inputs, cotangent, tolerance) -> None:
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("shape", [(2, 5, 32), (3, 7)])
 def test_layer_norm_and_its_gradients(form: str, shape: tuple[int, ...]) -> None:
+    need(form)
     inputs = _arrays(shape, shape[-1:], shape[-1:])
     (cotangent,) = _arrays(shape)
     kernels = Kernels(Call(training=True), {"layer_norm": form})
@@ -44,7 +45,7 @@ def test_layer_norm_and_its_gradients(form: str, shape: tuple[int, ...]) -> None
     _compare(*measured, _layer_norm, inputs, cotangent, 3e-6)
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", ["reference", "matmul"])
 def test_layer_norm_of_half_precision_is_taken_in_full(form: str) -> None:
     x, weight, bias = _arrays((4, 16), (16,), (16,))
     kernels = Kernels(Call(training=True, compute="fp16"), {"layer_norm": form})
@@ -57,6 +58,7 @@ def test_layer_norm_of_half_precision_is_taken_in_full(form: str) -> None:
 
 @pytest.mark.parametrize("form", FORMS)
 def test_equal_entries_are_finite(form: str) -> None:
+    need(form)
     kernel = Kernels(Call(training=True), {"layer_norm": form}).build("layer_norm", size=8, epsilon=EPSILON)
     inputs = [np.zeros((2, 8), np.float32), *_arrays((8,), (8,))]
     outputs, gradients = Measured(kernel, [np.ones((2, 8))], 3).measure(*inputs)
@@ -73,9 +75,17 @@ class _WithMask(Measured):
         return (self.kernel(*inputs, self.random),)
 
 
-@pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("dropout", ["hash", "host_mask"])
+@pytest.mark.parametrize(
+    ("form", "dropout"),
+    [
+        *((form, dropout) for form in ("reference", "matmul") for dropout in ("hash", "host_mask")),
+        ("native", "native"),
+        ("native", "hash"),
+        ("matmul", "native"),
+    ],
+)
 def test_dropout_add_layer_norm_and_its_gradients(form: str, dropout: str) -> None:
+    need("native" if dropout == "native" else form)
     batch, length, size, drop = 2, 3, 9, 0.4
     inputs = _arrays((batch, length, size), (batch, length, size), (size,), (size,))
     (cotangent,) = _arrays((batch, length, size))

@@ -27,7 +27,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import prepare as prepare_bench
-from train_step import Worker
+from _workers import Worker
 
 from ms_plm.config.recipe import MaskingSection
 from ms_plm.data.corpus import Corpus
@@ -251,7 +251,7 @@ def main() -> None:
         packed = CorpusSamples(corpus, "train", args.length, nsp=False, cache=temporary)
         loads = measured(args, source, packed)
         size = {**STEP, "vocabulary": len(source.tokenizer.vocabulary), "threads": cores}
-        worker = Worker("step", sys.executable, "_mindspore_worker.py", size) if args.step else None
+        worker = Worker("step", sys.executable, "_mindspore_step.py", size) if args.step else None
         try:
             if worker:
                 print(f"step: {worker.ready['ready']}, {cores} threads, dropout masks included", flush=True)

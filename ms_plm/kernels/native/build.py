@@ -17,7 +17,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -165,16 +165,17 @@ def _locked(path: Path) -> Iterator[None]:
         yield
 
 
-def _build(program: str, to: Target, path: Path) -> None:
+def _build(program: str, to: Target, path: Path, more: Sequence[str] = ()) -> None:
+    """Build for a target; `more` are flags for compiler and linker alike, such as those of a sanitizer."""
     units = [source for source in sources() if source.suffix == ".cc"]
     log.info("building the native CPU operations for %s with %s (once)", to.name, program)
     begun = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         objects = [Path(folder) / f"{unit.stem}.o" for unit in units]
-        compile_to = [program, *FLAGS, *to.flags, "-c"]
+        compile_to = [program, *FLAGS, *to.flags, *more, "-c"]
         _together([[*compile_to, str(unit), "-o", str(out)] for unit, out in zip(units, objects, strict=True)])
         with replacing_file(path) as temporary:
-            command = [program, "-shared", "-fopenmp", *map(str, objects), "-o", str(temporary), "-ldl"]
+            command = [program, "-shared", "-fopenmp", *more, *map(str, objects), "-o", str(temporary), "-ldl"]
             _together([command])
     log.info("built in %.0f s: %s", time.monotonic() - begun, path)
 

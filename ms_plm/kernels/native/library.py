@@ -58,10 +58,13 @@ def for_native(call: Call) -> str | None:
     """`supports` of native forms."""
     if call.compute not in PRECISION:
         return f"computes in {' and '.join(PRECISION)}, not in {call.compute}"
-    reason = for_static_training(call) or unavailable()
-    if reason is None and call.compute == "bf16":
+    if reason := for_static_training(call):
+        return reason
+    if reason := unavailable():
+        return f"needs a library that cannot be had: {reason}"
+    if call.compute == "bf16":
         _tell_emulation()
-    return reason
+    return None
 
 
 @functools.cache

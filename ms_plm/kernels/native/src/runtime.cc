@@ -26,6 +26,30 @@ int default_threads() {
 
 std::atomic<int> g_threads{0};
 
+SinglePrecisionGemm g_single = nullptr;
+BrainFloatGemm g_brain = nullptr;
+std::atomic<std::int64_t> g_calls[2];
+std::string g_problem;
+
+}  // namespace
+
+int threads() {
+  int number = g_threads.load();
+  if (number == 0) g_threads = number = default_threads();
+  return number;
+}
+
+#if defined(__SANITIZE_ADDRESS__)
+
+// Memory of its own and of the exact size, so that the sanitizer sees what leaves it.
+Lease::Lease(std::size_t bytes) : memory_(::operator new(bytes, std::align_val_t{64})), bytes_(bytes) {}
+
+Lease::~Lease() { ::operator delete(memory_, std::align_val_t{64}); }
+
+#else
+
+namespace {
+
 struct Buffer {
   void *memory;
   std::size_t bytes;
@@ -41,18 +65,7 @@ Pool &pool() {
   return *instance;
 }
 
-SinglePrecisionGemm g_single = nullptr;
-BrainFloatGemm g_brain = nullptr;
-std::atomic<std::int64_t> g_calls[2];
-std::string g_problem;
-
 }  // namespace
-
-int threads() {
-  int number = g_threads.load();
-  if (number == 0) g_threads = number = default_threads();
-  return number;
-}
 
 Lease::Lease(std::size_t bytes) : memory_(nullptr), bytes_((bytes + 4095) / 4096 * 4096) {
   Pool &shared = pool();
@@ -79,6 +92,8 @@ Lease::~Lease() {
   const std::lock_guard<std::mutex> guard(shared.lock);
   shared.free.push_back({memory_, bytes_});
 }
+
+#endif
 
 void single_gemm(char transpose_a, char transpose_b, Index m, Index n, Index k, float alpha, const float *a, Index lda,
                  const float *b, Index ldb, float beta, float *c, Index ldc) {

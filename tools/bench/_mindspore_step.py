@@ -1,26 +1,28 @@
-"""Worker of train_step.py: our training step, compiled in graph mode, fp32, with the kernels that `auto` chooses.
+"""Worker of train_step.py: our training step, compiled in graph mode, with the kernels that are asked for.
 
-Dropout masks are made on the host inside the timed step, one after the other with it; a real run makes them ahead in a
-thread.
+Where dropout reads masks made on the host, they are made inside the timed step, one after the other with it; a real run
+makes them ahead in a thread.
 """
 
 from __future__ import annotations
 
 import mindspore as ms
 import numpy as np
-from _step_data import make_batches, serve, worker_arguments
+from _kernel_requests import described, kernels_for
+from _serving import serve, worker_arguments
+from _step_data import SIZES, make_batches
 
 from ms_plm.common import rng
 from ms_plm.config.model import ModelConfig
 from ms_plm.config.recipe import OptimizerSection, TrainSection
-from ms_plm.kernels import Call, Kernels
+from ms_plm.kernels import Call
 from ms_plm.models.model import Model
 from ms_plm.tasks.pretraining import PretrainingLoss, head_for
 from ms_plm.training.step import StepOptions, TrainingStep, rng_maker
 
 
 def main() -> None:
-    args = worker_arguments(__doc__)
+    args = worker_arguments(__doc__, **SIZES, kernels="auto", compute="fp32", optimizer="adamw")
     ms.set_context(mode=ms.GRAPH_MODE)
     ms.device_context.cpu.op_tuning.threads_num(args.threads)
     config = ModelConfig(
@@ -32,9 +34,11 @@ def main() -> None:
         intermediate_size=4 * args.hidden,
         hidden_act="gelu",
     )
-    kernels = Kernels(Call(device="cpu", training=True))
+    optimizer = OptimizerSection(name=args.optimizer, learning_rate=1e-4)
+    arguments = {"optimizer_update": {"options": optimizer}}
+    kernels = kernels_for(args.kernels, Call(device="cpu", compute=args.compute, training=True), arguments)
     model = Model(config, head_for(nsp=True), kernels).initialise(seed=0)
-    train = TrainSection(steps=1, batch=args.batch, optimizer=OptimizerSection(learning_rate=1e-4), clip_norm=1.0)
+    train = TrainSection(steps=1, batch=args.batch, optimizer=optimizer, clip_norm=1.0)
     named = dict(model.parameters_and_names())
     options = StepOptions(clip_norm=train.clip_norm)
     update = TrainingStep(PretrainingLoss(model, nsp=True), named, train, kernels, options, accumulate=False)
@@ -53,7 +57,8 @@ def main() -> None:
             raise RuntimeError(f"step {number}: gradients are not finite")
         return loss
 
-    serve(step, f"mindspore {ms.__version__}, graph mode, fp32, dropout {kernels.choose('dropout')[0].name}")
+    about = f"mindspore {ms.__version__}, graph mode, {args.compute}, {args.optimizer}"
+    serve(step, f"{about}; {described(kernels, arguments)}")
 
 
 if __name__ == "__main__":
