@@ -62,7 +62,7 @@ setup(
     ],
     package_dir={"ms_plm_recipes": "recipes", "ms_plm_ascend": "ascend"},
     package_data={
-        "ms_plm": ["resources/*", "resources/*/*"],
+        "ms_plm": ["resources/*", "resources/*/*", "kernels/native/src/*"],
         "ms_plm_recipes": ["*/*.yaml"],
     },
     install_requires=REQUIRES,

@@ -16,6 +16,7 @@ RESOURCES = sorted(
     for path in (ROOT / "ms_plm" / "resources").rglob("*")
     if path.is_file() and path.suffix != ".pyc"
 )
+NATIVE = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "ms_plm" / "kernels" / "native" / "src").iterdir())
 LIST = "from ms_plm.config.loading import list_recipes, load_recipe\nimport sys\n" + (
     "for name in list_recipes():\n    print(load_recipe(name).name)\nassert 'mindspore' not in sys.modules\n"
 )
@@ -56,9 +57,10 @@ def test_recipes_are_found_from_a_checkout_in_another_folder(tmp_path):
     assert run([sys.executable, "-c", LIST], tmp_path, PYTHONPATH=str(ROOT)).split() == stems()
 
 
-def test_a_wheel_holds_recipes_resources_licence_and_the_ascend_part(wheel):
+def test_a_wheel_holds_recipes_resources_cpp_sources_licence_and_the_ascend_part(wheel):
     names = zipfile.ZipFile(wheel).namelist()
-    for expected in [*(f"ms_plm_recipes/{name}" for name in RECIPES), *RESOURCES, "ms_plm_ascend/__init__.py"]:
+    recipes = [f"ms_plm_recipes/{name}" for name in RECIPES]
+    for expected in [*recipes, *RESOURCES, *NATIVE, "ms_plm_ascend/__init__.py"]:
         assert expected in names
     assert any(name.endswith("LICENSE") for name in names)
     assert not [name for name in names if name.startswith(("tests", "tools", "recipes/"))]

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Literal
 
 from ms_plm.common.errors import UserError
-from ms_plm.common.processor import cores as cores
 from ms_plm.common.processor import cpu_description
 from ms_plm.config.recipe import ImplSection
 

@@ -144,12 +144,12 @@ def test_a_parent_that_is_missing_is_an_error(base: Path, tmp_path: Path) -> Non
         continued(base, tmp_path / "nowhere")
 
 
-@pytest.mark.parametrize("device", ["cpu", "auto"])
-def test_brain_floats_on_a_cpu_are_an_error_with_the_remedy(base: Path, tmp_path: Path, device: str) -> None:
-    if device == "auto" and any(Path(file).exists() for file in ("/dev/nvidia0", "/dev/davinci0")):
-        pytest.skip("this machine has another device")
-    with pytest.raises(UserError, match=r"impl\.precision: bf16 cannot run on impl\.device cpu.*impl\.precision=fp32"):
-        run(base, tmp_path / "run", **{"impl.precision": "bf16", "impl.device": device})
+def test_brain_floats_on_a_cpu_without_native_operations_are_an_error_that_says_why(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ms_plm.kernels.native.library.unavailable", lambda: "no C++ compiler")
+    with pytest.raises(UserError, match=r"no implementation of linear serves this run: .*bf16.*no C\+\+ compiler"):
+        run(base, tmp_path / "run", **{"impl.precision": "bf16", "impl.device": "cpu"})
 
 
 @pytest.mark.parametrize(

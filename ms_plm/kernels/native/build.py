@@ -199,7 +199,7 @@ def _together(commands: list[list[str]]) -> None:
 def first_error(text: str) -> str:
     """The line of a compiler's output that says what is wrong."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return next((line for line in lines if "error" in line.lower()), lines[0] if lines else "it gave no message")
+    return next((line for line in lines if "error:" in line), lines[0] if lines else "it gave no message")
 
 
 @functools.cache
