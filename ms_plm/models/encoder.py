@@ -100,7 +100,7 @@ class Encoder(nn.Cell):
         self.want_probabilities = "probabilities" in kernels.call.wants
 
     def construct(self, input_ids, token_type_ids, attention_mask, rng=None):
-        """Hidden states of the last layer `[B, S, H]`, then (wanted or None) tuples of hidden states, probabilities,
+        """Hidden states of the last layer `[B, S, H]`, then (empty if not wanted) tuples of hidden states, probabilities,
         scores. `input_ids`, `token_type_ids`, `attention_mask` int32 `[B, S]`; rng: see `kernels/dropout.py`."""
         length = input_ids.shape[1]
         mask = ((1.0 - attention_mask.astype(ms.float32)) * MASKED).reshape((-1, 1, 1, length))
@@ -119,9 +119,4 @@ class Encoder(nn.Cell):
                 all_scores = (*all_scores, scores)
             if self.want_probabilities:
                 all_probabilities = (*all_probabilities, probabilities)
-        return (
-            x,
-            hidden if self.want_hidden else None,
-            all_probabilities if self.want_probabilities else None,
-            all_scores if self.want_scores else None,
-        )
+        return x, hidden, all_probabilities, all_scores

@@ -75,7 +75,8 @@ class Model(nn.Cell):
                 f"an input of length {length} is longer than max_position_embeddings {self.limit} of this model; cut "
                 "it with the tokenizer's max_length, or use a model with relative positions, which has no limit."
             )
-        return super().__call__(input_ids, *args, **kwargs)
+        values = super().__call__(input_ids, *args, **kwargs)
+        return ModelOutput(*(None if isinstance(value, tuple) and not value else value for value in values))
 
     def construct(self, input_ids, token_type_ids=None, attention_mask=None, rng=None, masked_positions=None):
         """Run the model.
@@ -88,14 +89,15 @@ class Model(nn.Cell):
             masked_positions: int32 `[M]` indices into `[B*S]`: logits of these positions only.
 
         Returns:
-            `ModelOutput`.
+            `ModelOutput`; inside a graph, what there is not is an empty tuple. (None among a graph's outputs makes
+            MindSpore fall back to Python for all of it, and custom operations fail then.)
         """
         if token_type_ids is None:
             token_type_ids = ops.zeros_like(input_ids)
         if attention_mask is None:
             attention_mask = ops.ones_like(input_ids)
         hidden, states, probabilities, scores = self.encoder(input_ids, token_type_ids, attention_mask, rng)
-        pooled, predictions, relationship = None, None, None
+        pooled, predictions, relationship = (), (), ()
         if self.has_pooler:
             pooled = self.pooler(hidden)
         if self.has_masked_lm:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import replace
 
 import mindspore as ms
 import numpy as np
@@ -33,7 +34,8 @@ class NativeOptimizerUpdate(nn.Cell):
         self.op = _update()
         self.decays = Tensor(np.array(decays, np.int32))
         constants = options.beta1, options.beta2, options.epsilon, options.weight_decay
-        self.constants = Tensor(np.array(constants, np.float64))
+        # as fp32 holds them, like other forms; 1 - beta is then taken in fp64
+        self.constants = Tensor(np.array(constants, np.float32).astype(np.float64))
         self.rule = _rule(options)
 
     def construct(self, parameters, first, second, gradients, factor, learning_rate, count):
@@ -56,7 +58,12 @@ class NativeGradientNorm(nn.Cell):
         return self.op(*gradients).reshape(())
 
 
+def _supports(call: Call) -> str | None:
+    """Parameters and gradients are fp32 whatever products are computed in."""
+    return for_native(replace(call, compute="fp32"))
+
+
 IMPLEMENTATIONS = (
-    Implementation("optimizer_update", "native", ("cpu",), NativeOptimizerUpdate, for_native, preference=30),
-    Implementation("gradient_norm", "native", ("cpu",), NativeGradientNorm, for_native, preference=30),
+    Implementation("optimizer_update", "native", ("cpu",), NativeOptimizerUpdate, _supports, preference=30),
+    Implementation("gradient_norm", "native", ("cpu",), NativeGradientNorm, _supports, preference=30),
 )

@@ -76,8 +76,9 @@ def _numpy_gemm(transpose_a, transpose_b, m, n, k, alpha, a, lda, b, ldb, beta, 
         first = _matrix(a, k, m, lda).T if transpose_a == b"T" else _matrix(a, m, k, lda)
         second = _matrix(b, n, k, ldb).T if transpose_b == b"T" else _matrix(b, k, n, ldb)
         result = _matrix(c, m, n, ldc)
-        product = alpha * (first.astype(np.float64) @ second)
-        result[:] = product if beta == 0 else product + beta * result
+        with np.errstate(invalid="ignore"):
+            product = alpha * (first.astype(np.float64) @ second)
+            result[:] = product if beta == 0 else product + beta * result
     except MemoryError:
         traceback.print_exc()
         return 1

@@ -28,7 +28,7 @@ def _train(rule: str, scale: float) -> list[list[np.ndarray]]:
     parameters = [normal(*shape, seed=1) for shape in SHAPES.values()]
     first, second = ([np.zeros_like(p) for p in parameters] for _ in range(2))
     decays = integers(*(name in DECAYING for name in SHAPES))
-    constants = np.array([options.beta1, options.beta2, options.epsilon, options.weight_decay])
+    constants = np.array([options.beta1, options.beta2, options.epsilon, options.weight_decay], np.float32).astype("f8")
     states = []
     for count, rate in enumerate(RATES, start=1):
         gradients = [gradient * np.float32(scale) for gradient in _gradients(count).values()]
