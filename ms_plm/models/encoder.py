@@ -100,8 +100,8 @@ class Encoder(nn.Cell):
         self.want_probabilities = "probabilities" in kernels.call.wants
 
     def construct(self, input_ids, token_type_ids, attention_mask, rng=None):
-        """Hidden states of the last layer `[B, S, H]`, then (empty if not wanted) tuples of hidden states, probabilities,
-        scores. `input_ids`, `token_type_ids`, `attention_mask` int32 `[B, S]`; rng: see `kernels/dropout.py`."""
+        """Hidden states of the last layer `[B, S, H]`, then (empty where not wanted) tuples of hidden states,
+        probabilities, scores. `input_ids`, `token_type_ids`, `attention_mask` int32 `[B, S]`; rng: see `kernels/dropout.py`."""
         length = input_ids.shape[1]
         mask = ((1.0 - attention_mask.astype(ms.float32)) * MASKED).reshape((-1, 1, 1, length))
         x = self.embeddings(input_ids, token_type_ids, rng)

@@ -48,6 +48,8 @@ class Worker:
             "GLOG_v": "3",
             "TORCHINDUCTOR_CACHE_DIR": f"{self._folder.name}/inductor",  # empty: the first step compiles
         }
+        if script.startswith("_mindspore"):
+            environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line and ms_plm.run set it
         command = [python, str(HERE / script), *(f"--{key}={value}" for key, value in options.items())]
         self.process = subprocess.Popen(
             command,

@@ -31,12 +31,13 @@ def missing() -> str | None:
 
 @functools.cache
 def _opened() -> ctypes.CDLL:
-    if LIBRARY not in os.environ or os.environ.get(GEMM) != "numpy":
+    path, from_numpy = os.environ.get(LIBRARY), os.environ.get(GEMM) == "numpy"
+    if not (path and from_numpy):
         from ms_plm.kernels.native import build  # which imports MindSpore
-    library = ctypes.CDLL(os.environ.get(LIBRARY) or str(build.ensure()))
+    library = ctypes.CDLL(path or str(build.ensure()))
     library.ms_plm_open.restype = ctypes.c_char_p
     library.ms_plm_gemm_calls.restype = ctypes.c_int64
-    if os.environ.get(GEMM) == "numpy":
+    if from_numpy:
         library.ms_plm_use_gemm(_numpy_gemm, None)
     else:
         assert library.ms_plm_open(str(build.onednn()).encode()) is None
