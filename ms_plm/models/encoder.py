@@ -101,7 +101,10 @@ class Encoder(nn.Cell):
 
     def construct(self, input_ids, token_type_ids, attention_mask, rng=None):
         """Hidden states of the last layer `[B, S, H]`, then (empty where not wanted) tuples of hidden states,
-        probabilities, scores. `input_ids`, `token_type_ids`, `attention_mask` int32 `[B, S]`; rng: see `kernels/dropout.py`."""
+        probabilities, scores.
+
+        `input_ids`, `token_type_ids`, `attention_mask` int32 `[B, S]`; rng: see `kernels/dropout.py`.
+        """
         length = input_ids.shape[1]
         mask = ((1.0 - attention_mask.astype(ms.float32)) * MASKED).reshape((-1, 1, 1, length))
         x = self.embeddings(input_ids, token_type_ids, rng)
