@@ -188,6 +188,9 @@ class ParallelSection(Section):
     """Data parallel over processes started by msrun."""
 
     fusion_mb: int = Field(32, ge=0, description="size of fused gradient messages on Ascend; 0: MindSpore's default")
+    shard_optimizer: bool = Field(
+        False, description="each process holds the moments of its share of the tensors only; same results, less memory"
+    )
     timeout_seconds: int = Field(30, ge=5, description="silence of a peer after which the job ends")
     compile_timeout_seconds: int = Field(3600, ge=60, description="the same while a graph is being compiled")
 

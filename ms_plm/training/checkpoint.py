@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 from mindspore import Parameter, Tensor
-from safetensors.numpy import load_file
+from safetensors import safe_open
 
 from ms_plm.common.errors import DamagedFileError, UserError
 from ms_plm.common.files import read_json, replacing_folder, sha256_file, write_json, write_tensors
@@ -76,22 +76,27 @@ class Checkpoint:
                 raise DamagedFileError(f"{file}: not what was written ({size} bytes, another SHA-256).")
         return cls(folder, record)
 
-    def restore(self, model: Model, state: Mapping[str, Parameter]) -> None:
+    def restore(self, model: Model, state: Mapping[str, Parameter | None]) -> None:
         """Put weights, moments and counters back.
+
+        Args:
+            model: receives the weights.
+            state: receives the rest; None stands for what another process holds.
 
         Raises:
             UserError: they do not fit this model or optimizer.
         """
         assign_weights(model, read_weights(self.folder))
-        values = load_file(self.folder / STATE)
-        if values.keys() != state.keys():
-            differing = sorted(values.keys() ^ state.keys())[:5]
-            raise UserError(
-                f"{self.folder / STATE}: holds another training state than this recipe needs (for example "
-                f"{', '.join(differing)}). Resume with the recipe that the run was started with."
-            )
-        for name, parameter in state.items():  # before the first step: a compiled one would keep what it has seen
-            parameter.set_data(Tensor(values[name].reshape(parameter.shape)))
+        with safe_open(self.folder / STATE, framework="numpy") as file:
+            differing = sorted(set(file.keys()) ^ state.keys())[:5]
+            if differing:
+                raise UserError(
+                    f"{self.folder / STATE}: holds another training state than this recipe needs (for example "
+                    f"{', '.join(differing)}). Resume with the recipe that the run was started with."
+                )
+            for name, parameter in state.items():  # before the first step: a compiled one would keep what it has seen
+                if parameter is not None:
+                    parameter.set_data(Tensor(file.get_tensor(name).reshape(parameter.shape)))
 
 
 class CheckpointStore:
@@ -110,7 +115,7 @@ class CheckpointStore:
         step: int,
         model: Model,
         tokenizer: Tokenizer,
-        state: Mapping[str, Parameter],
+        state: Mapping[str, np.ndarray],
         record: Mapping[str, Any],
         best: int | None,
     ) -> Path:
@@ -122,8 +127,7 @@ class CheckpointStore:
         folder = self.folder / f"step-{step:06d}"
         with replacing_folder(folder) as temporary:
             write_model_files(temporary, model, tokenizer)
-            arrays = {name: np.ascontiguousarray(p.asnumpy()) for name, p in state.items()}
-            write_tensors(temporary / STATE, arrays)
+            write_tensors(temporary / STATE, {name: np.ascontiguousarray(array) for name, array in state.items()})
             files = {file.name: sha256_file(file) for file in sorted(temporary.iterdir())}
             content = {**record, "step": step, "files": files}
             write_json(temporary / TRAINER, {**content, "digest": _digest(content)})

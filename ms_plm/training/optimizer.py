@@ -8,6 +8,9 @@ from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
 
 from ms_plm.config.recipe import OptimizerSection
 from ms_plm.kernels import Kernels
+from ms_plm.training.sharding import Sharding
+
+_FIRST, _SECOND = "first_moment.", "second_moment."
 
 
 def decays(name: str) -> bool:
@@ -22,15 +25,26 @@ class Optimizer(nn.Cell):
         named: parameters by the name under which their moments are stored.
         options: constants.
         kernels: implementations.
+        sharding: of the moments among processes; None: all are here.
     """
 
-    def __init__(self, named: dict[str, Parameter], options: OptimizerSection, kernels: Kernels) -> None:
+    def __init__(
+        self,
+        named: dict[str, Parameter],
+        options: OptimizerSection,
+        kernels: Kernels,
+        sharding: Sharding | None = None,
+    ) -> None:
         super().__init__(auto_prefix=False)
-        self.parameters = ParameterTuple(list(named.values()))
-        self.first = self._moments("first_moment.", named)
-        self.second = self._moments("second_moment.", named)
+        self.sharding = sharding or Sharding({name: parameter.shape for name, parameter in named.items()})
+        own = {name: named[name] for name in self.sharding.share(self.sharding.rank)}
+        self.parameters = ParameterTuple(list(own.values()))
+        self.first = self._moments(_FIRST, own)
+        self.second = self._moments(_SECOND, own)
         self.applied = Parameter(Tensor(0, ms.int32), name="applied_updates", requires_grad=False)
-        self.update = kernels.build("optimizer_update", options=options, decays=tuple(decays(name) for name in named))
+        self.idle = not own  # more processes than tensors
+        if own:
+            self.update = kernels.build("optimizer_update", options=options, decays=tuple(map(decays, own)))
 
     @staticmethod
     def _moments(prefix: str, named: dict[str, Parameter]) -> ParameterTuple:
@@ -39,10 +53,23 @@ class Optimizer(nn.Cell):
             for name, p in named.items()
         )
 
-    def construct(self, gradients, learning_rate):
+    def construct(self, gradients, factor, learning_rate):
+        """Update the tensors of this process from their gradients, each multiplied by `factor`."""
         count = ops.depend(self.applied, ops.assign_add(self.applied, 1)).astype(ms.float32)
-        return self.update(self.parameters, self.first, self.second, gradients, learning_rate, count)
+        if self.idle:
+            return count
+        return self.update(self.parameters, self.first, self.second, gradients, factor, learning_rate, count)
 
-    def state(self) -> dict[str, Parameter]:
-        """Everything that a checkpoint must hold."""
-        return {p.name: p for p in (*self.first, *self.second, self.applied)}
+    def state(self) -> dict[str, Parameter | None]:
+        """Everything that a checkpoint must hold; None: another process holds it."""
+        held = {p.name: p for p in (*self.first, *self.second)}
+        names = [prefix + name for prefix in (_FIRST, _SECOND) for name in self.sharding.shapes]
+        return {**{name: held.get(name) for name in names}, self.applied.name: self.applied}
+
+    def collect(self) -> dict[str, np.ndarray]:
+        """The moments, all of them on the first process; all processes must call it together."""
+        arrays: dict[str, np.ndarray] = {}
+        for prefix, moments in ((_FIRST, self.first), (_SECOND, self.second)):
+            values = self.sharding.gather([moment.asnumpy() for moment in moments])
+            arrays.update({prefix + name: value for name, value in values.items()})
+        return arrays

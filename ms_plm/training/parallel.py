@@ -27,6 +27,9 @@ _BEAT_SECONDS = 1.0
 _OWN_STORY_SECONDS = 5.0
 """When another process fails, this one may be about to fail of the same cause, and then says so itself."""
 
+_COLLECTIVES = ("AllReduce", "AllGather", "Broadcast", "ollective")
+"""Words in MindSpore's messages about an exchange between processes."""
+
 
 def launched_ranks() -> int:
     """Number of processes of this job, from msrun's environment."""
@@ -119,10 +122,13 @@ class Parallel:
 
     def gather(self, values: list[int]) -> list[list[int]]:
         """Every process's numbers (int32), in the order of ranks."""
+        return self.gather_arrays(np.array(values, np.int32)).tolist()
+
+    def gather_arrays(self, array: np.ndarray) -> np.ndarray:
+        """Every process's array `[n]` (fp32 or int32, n the same everywhere), in the order of ranks: `[ranks, n]`."""
         if self.ranks == 1:
-            return [values]
-        array = _collective("gather")(_tensor(np.array([values], np.int32))).asnumpy()
-        return array.reshape(self.ranks, -1).tolist()
+            return array[None]
+        return _collective("gather")(_tensor(array[None])).asnumpy().reshape(self.ranks, -1)
 
     def barrier(self) -> None:
         """Wait for all processes."""
@@ -138,11 +144,11 @@ class Parallel:
         try:
             yield
         except RuntimeError as error:
-            if self.ranks == 1 or not any(word in str(error) for word in ("AllReduce", "AllGather", "ollective")):
+            if self.ranks == 1 or not any(word in str(error) for word in _COLLECTIVES):
                 raise
             time.sleep(3 * _BEAT_SECONDS)  # the watch knows who it was and ends the process with that
             raise UserError(
-                f"process {self.rank} of {self.ranks}: another process ended or hangs, so a sum over all failed. "
+                f"process {self.rank} of {self.ranks}: another process ended or hangs, so an exchange with all failed. "
                 "Its log is in msrun's --log_dir. The newest checkpoint is good: start again with --resume."
             ) from error
 

@@ -3,6 +3,9 @@
 Losses are named sums. The host knows the weight of every term over the whole update (all micro-batches, all devices),
 so each forward divides its sums by these weights and gradients are only ever *added*: accumulation and data parallel
 equal one big batch up to rounding, and fp16 never sees an unnormalised sum.
+
+Without accumulation an update is one graph; with it, one that adds a micro-batch and one that updates. Where the
+optimizer's state is shared out, the update itself is a graph of its own: see `ms_plm.training.sharding`.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
 from ms_plm.config.recipe import TrainSection
 from ms_plm.kernels import Kernels
 from ms_plm.training.optimizer import Optimizer
+from ms_plm.training.sharding import HandOut, Sharding
 
 
 class StepOptions(NamedTuple):
@@ -51,14 +55,6 @@ class StepResult(NamedTuple):
     scale: Tensor
 
 
-_scaled = ops.MultitypeFuncGraph("scaled")
-
-
-@_scaled.register("Tensor", "Tensor")
-def _(factor, gradient):
-    return gradient * factor
-
-
 _accumulate = ops.MultitypeFuncGraph("accumulate")
 
 
@@ -91,37 +87,44 @@ class AddOverRanks(nn.Cell):
         return values
 
 
-class ApplyGradients(nn.Cell):
-    """Adds over ranks, checks, clips, updates; an overflow skips the update and halves the loss scale."""
+class AddGradients(nn.Cell):
+    """Loss terms and gradients added over ranks, with the gradients' norm."""
 
-    def __init__(self, optimizer: Optimizer, options: StepOptions, kernels: Kernels) -> None:
+    def __init__(self, options: StepOptions, kernels: Kernels) -> None:
         super().__init__(auto_prefix=False)
-        self.optimizer, self.options = optimizer, options
-        self.over_ranks = AddOverRanks(options.ranks)
-        self.norm = kernels.build("gradient_norm")
-        self.map = ops.HyperMap()
+        self.over_ranks, self.norm = AddOverRanks(options.ranks), kernels.build("gradient_norm")
+
+    def construct(self, terms, gradients):
+        gradients = self.over_ranks(gradients)
+        return self.over_ranks((terms,))[0], self.norm(gradients), gradients
+
+
+class ApplyGradients(nn.Cell):
+    """Checks, clips, updates; an overflow skips the update and halves the loss scale."""
+
+    def __init__(self, optimizer: Optimizer, options: StepOptions) -> None:
+        super().__init__(auto_prefix=False)
+        self.optimizer = optimizer
         self.clip, self.scaling, self.window = options.clip_norm, options.loss_scale is not None, options.window
         self.clipping = options.clip_norm > 0
         self.scale = Parameter(Tensor(options.loss_scale or 1.0, ms.float32), name="loss_scale", requires_grad=False)
         self.good = Parameter(Tensor(0, ms.int32), name="good_updates", requires_grad=False)
         self.skipped = Parameter(Tensor(0, ms.int32), name="skipped_updates", requires_grad=False)
 
-    def state(self) -> dict[str, Parameter]:
-        """Everything that a checkpoint must hold, the optimizer's included."""
-        return {**self.optimizer.state(), **{p.name: p for p in (self.scale, self.good, self.skipped)}}
+    def counters(self) -> dict[str, Parameter]:
+        """What a checkpoint must hold beside the optimizer's state."""
+        return {p.name: p for p in (self.scale, self.good, self.skipped)}
 
-    def construct(self, gradients, learning_rate):
-        gradients = self.over_ranks(gradients)
+    def construct(self, norm, gradients, learning_rate):
+        """`norm` is that of all gradients, `gradients` are those of the optimizer's tensors; both times the scale."""
         scale = self.scale + 0.0
-        norm = self.norm(gradients) / scale
+        norm = norm / scale
         finite = ops.isfinite(norm)
         if finite:
             factor = 1.0 / scale
             if self.clipping:
                 factor = factor * (self.clip / ops.maximum(norm, Tensor(self.clip, ms.float32)))
-            if self.clipping or self.scaling:
-                gradients = self.map(ops.partial(_scaled, factor), gradients)
-            self.optimizer(gradients, learning_rate)
+            self.optimizer(gradients, factor, learning_rate)
             if self.scaling:
                 good = self.good + 1
                 if good >= self.window:
@@ -153,47 +156,105 @@ class _Forward(nn.Cell):
         return terms, gradients
 
 
+class _Gradients(nn.Cell):
+    """Forward and gradients of an update's only micro-batch, added over ranks."""
+
+    def __init__(self, forward: _Forward, scale: Parameter, add: AddGradients) -> None:
+        super().__init__(auto_prefix=False)
+        self.forward, self.scale, self.add = forward, scale, add
+
+    def construct(self, inverse_weights, *inputs):
+        terms, gradients = self.forward(self.scale, inverse_weights, *inputs)
+        return self.add(terms, gradients)
+
+
 class _WholeStep(nn.Cell):
     """Forward and update in one graph."""
 
-    def __init__(self, forward: _Forward, apply: ApplyGradients) -> None:
+    def __init__(self, gradients: _Gradients, apply: ApplyGradients) -> None:
         super().__init__(auto_prefix=False)
-        self.forward, self.applier, self.over_ranks = forward, apply, AddOverRanks(apply.options.ranks)
+        self.gradients, self.applier = gradients, apply
 
     def construct(self, learning_rate, inverse_weights, *inputs):
-        terms, gradients = self.forward(self.applier.scale, inverse_weights, *inputs)
-        norm, finite, scale = self.applier(gradients, learning_rate)
-        return self.over_ranks((terms,))[0], norm, finite, scale
+        terms, norm, gradients = self.gradients(inverse_weights, *inputs)
+        return terms, *self.applier(norm, gradients, learning_rate)
+
+
+class _Accumulators(nn.Cell):
+    """Sums over the micro-batches of an update."""
+
+    def __init__(self, named: Mapping[str, Parameter], terms: int, add: AddGradients) -> None:
+        super().__init__(auto_prefix=False)
+        self.totals = ParameterTuple(
+            Parameter(Tensor(np.zeros(p.shape, np.float32)), name=f"accumulated.{name}", requires_grad=False)
+            for name, p in named.items()
+        )
+        self.terms = Parameter(Tensor(np.zeros(terms, np.float32)), name="terms", requires_grad=False)
+        self.add, self.map = add, ops.HyperMap()
+
+    def receive(self, terms, gradients):
+        """Add one micro-batch's."""
+        done = self.map(_accumulate, self.totals, gradients)
+        return ops.depend(terms, (done, ops.assign_add(self.terms, terms)))
+
+    def over_ranks(self):
+        """The sums over all processes."""
+        return self.add(self.terms + 0.0, self.totals)
+
+    def clear(self):
+        """Back to zero."""
+        self.map(_clear, self.totals)
+        ops.assign(self.terms, ops.zeros_like(self.terms))
 
 
 class _AccumulateStep(nn.Cell):
     """Adds one micro-batch to the accumulators."""
 
-    def __init__(self, forward: _Forward, apply: ApplyGradients, totals: ParameterTuple, terms: Parameter) -> None:
+    def __init__(self, forward: _Forward, scale: Parameter, sums: _Accumulators) -> None:
         super().__init__(auto_prefix=False)
-        self.forward, self.apply_scale, self.totals, self.terms = forward, apply.scale, totals, terms
-        self.map = ops.HyperMap()
+        self.forward, self.scale, self.sums = forward, scale, sums
 
     def construct(self, inverse_weights, *inputs):
-        terms, gradients = self.forward(self.apply_scale, inverse_weights, *inputs)
-        done = self.map(_accumulate, self.totals, gradients)
-        return ops.depend(terms, (done, ops.assign_add(self.terms, terms)))
+        terms, gradients = self.forward(self.scale, inverse_weights, *inputs)
+        return self.sums.receive(terms, gradients)
 
 
 class _ApplyStep(nn.Cell):
     """Updates from the accumulators and empties them."""
 
-    def __init__(self, apply: ApplyGradients, totals: ParameterTuple, terms: Parameter) -> None:
+    def __init__(self, sums: _Accumulators, apply: ApplyGradients) -> None:
         super().__init__(auto_prefix=False)
-        self.applier, self.totals, self.terms = apply, totals, terms
-        self.over_ranks, self.map = AddOverRanks(apply.options.ranks), ops.HyperMap()
+        self.sums, self.applier = sums, apply
 
     def construct(self, learning_rate):
-        norm, finite, scale = self.applier(self.totals, learning_rate)
-        terms = self.over_ranks((self.terms + 0.0,))[0]
-        self.map(_clear, self.totals)
-        ops.assign(self.terms, ops.zeros_like(self.terms))
+        terms, norm, gradients = self.sums.over_ranks()
+        norm, finite, scale = self.applier(norm, gradients, learning_rate)
+        self.sums.clear()
         return terms, norm, finite, scale
+
+
+class _TakeStep(nn.Cell):
+    """Gives out the accumulators' sums over ranks and empties them."""
+
+    def __init__(self, sums: _Accumulators) -> None:
+        super().__init__(auto_prefix=False)
+        self.sums = sums
+
+    def construct(self):
+        terms, norm, gradients = self.sums.over_ranks()
+        self.sums.clear()
+        return terms, norm, gradients
+
+
+class _ShardStep(nn.Cell):
+    """Updates the tensors of this process; nothing is exchanged here."""
+
+    def __init__(self, apply: ApplyGradients) -> None:
+        super().__init__(auto_prefix=False)
+        self.applier = apply
+
+    def construct(self, learning_rate, norm, *gradients):
+        return self.applier(norm, gradients, learning_rate)
 
 
 class TrainingStep:
@@ -206,6 +267,7 @@ class TrainingStep:
         kernels: implementations.
         options: see `StepOptions`.
         accumulate: more than one micro-batch an update.
+        sharding: of the optimizer's state among processes; None: all of it is in each.
     """
 
     def __init__(
@@ -216,21 +278,22 @@ class TrainingStep:
         kernels: Kernels,
         options: StepOptions,
         accumulate: bool,
+        sharding: Sharding | None = None,
     ) -> None:
-        self.loss, self.accumulate = loss, accumulate
-        self.optimizer = Optimizer(dict(named), train.optimizer, kernels)
-        self.applier = ApplyGradients(self.optimizer, options, kernels)
-        forward = _Forward(loss, self.optimizer.parameters)
+        self.loss, self.accumulate, self.sharding = loss, accumulate, sharding
+        parameters = ParameterTuple(list(named.values()))
+        self.optimizer = Optimizer(dict(named), train.optimizer, kernels, sharding)
+        self.applier = ApplyGradients(self.optimizer, options)
+        forward, add = _Forward(loss, parameters), AddGradients(options, kernels)
         if accumulate:
-            totals = ParameterTuple(
-                Parameter(Tensor(np.zeros(p.shape, np.float32)), name=f"accumulated.{name}", requires_grad=False)
-                for name, p in named.items()
-            )
-            terms = Parameter(Tensor(np.zeros(len(loss.terms), np.float32)), name="terms", requires_grad=False)
-            self._add = _AccumulateStep(forward, self.applier, totals, terms)
-            self._apply = _ApplyStep(self.applier, totals, terms)
+            sums = _Accumulators(named, len(loss.terms), add)
+            self._add = _AccumulateStep(forward, self.applier.scale, sums)
+            self._gradients, self._update = _TakeStep(sums), _ApplyStep(sums, self.applier)
         else:
-            self._whole = _WholeStep(forward, self.applier)
+            self._gradients = _Gradients(forward, self.applier.scale, add)
+            self._update = _WholeStep(self._gradients, self.applier)
+        if sharding is not None:
+            self._shard, self._hand_out = _ShardStep(self.applier), HandOut(parameters, sharding)
         for cell in vars(self).values():
             if isinstance(cell, nn.Cell):
                 cell.set_train(True)
@@ -246,13 +309,19 @@ class TrainingStep:
             micro_batches: arrays by name, with `rng` where the model drops values.
         """
         inverse = Tensor(np.array([1.0 / w if w > 0 else 0.0 for w in weights], np.float32))
-        rate = Tensor(learning_rate, ms.float32)
-        if not self.accumulate:
+        rate, inputs = Tensor(learning_rate, ms.float32), ()
+        if self.accumulate:
+            for batch in micro_batches:
+                self._add(inverse, *self._tensors(batch))
+        else:
             (batch,) = micro_batches
-            return StepResult(*self._whole(rate, inverse, *self._tensors(batch)))
-        for batch in micro_batches:
-            self._add(inverse, *self._tensors(batch))
-        return StepResult(*self._apply(rate))
+            inputs = (inverse, *self._tensors(batch))
+        if self.sharding is None:
+            return StepResult(*self._update(rate, *inputs))
+        terms, norm, gradients = self._gradients(*inputs)
+        applied = self._shard(rate, norm, *(gradients[number] for number in self.sharding.own))
+        self._hand_out()  # a skipped update hands out what all have
+        return StepResult(terms, *applied)
 
     def _tensors(self, batch: Mapping[str, np.ndarray]) -> list:
         rng = batch.get("rng")
@@ -262,9 +331,14 @@ class TrainingStep:
     scale_state = ("loss_scale", "good_updates")
     """Names in `state()` that belong to the precision of a run."""
 
-    def state(self) -> dict[str, Parameter]:
-        """Everything beside the model that a checkpoint must hold."""
-        return self.applier.state()
+    def state(self) -> dict[str, Parameter | None]:
+        """Everything beside the model that a checkpoint must hold; None: another process holds it."""
+        return {**self.optimizer.state(), **self.applier.counters()}
+
+    def collect(self) -> dict[str, np.ndarray]:
+        """The values of `state()`, all of them on the first process; all processes must call it together."""
+        counters = {self.optimizer.applied.name: self.optimizer.applied, **self.applier.counters()}
+        return {**self.optimizer.collect(), **{name: counter.asnumpy() for name, counter in counters.items()}}
 
 
 def rng_maker(model) -> Callable[[dict], dict]:

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from mindspore import Tensor
+from mindspore import Parameter, Tensor
 
 import ms_plm
 from ms_plm.common.errors import UserError
+from ms_plm.common.processor import cores
 from ms_plm.config.places import place
 from ms_plm.config.precision import PrecisionPolicy, policy_for
 from ms_plm.config.recipe import Recipe
@@ -26,11 +27,12 @@ from ms_plm.tasks.pretraining import PretrainingLoss, head_for
 from ms_plm.tasks.runner import PretrainingEvaluator
 from ms_plm.tokenization import Tokenizer
 from ms_plm.training.checkpoint import CheckpointStore
-from ms_plm.training.hardware import Device, cores, open_device
+from ms_plm.training.hardware import Device, open_device
 from ms_plm.training.log import RunLog
 from ms_plm.training.loop import Outcome, Progress, TrainingLoop
 from ms_plm.training.parallel import Parallel
 from ms_plm.training.schedule import build_schedule
+from ms_plm.training.sharding import Sharding
 from ms_plm.training.step import StepOptions, TrainingStep, rng_maker
 from ms_plm.training.throughput import training_flops
 
@@ -186,10 +188,11 @@ class _Session:
         run_log = RunLog(self.folder, self.total, recipe.log.tensorboard, self.parallel.main, progress.step)
 
         def save_checkpoint(now: Progress) -> None:
+            state = step.collect()
             if not self.parallel.main:
                 return
             record = {**asdict(now), **self._facts()}
-            self.store.save(now.step, self.model, self.data.tokenizer, step.state(), record, now.best_step)
+            self.store.save(now.step, self.model, self.data.tokenizer, state, record, now.best_step)
 
         loop = TrainingLoop(
             recipe,
@@ -218,8 +221,18 @@ class _Session:
             scale = impl.loss_scale or float(2**15 * micro_batches * ranks)
         options = StepOptions(train.clip_norm, scale, impl.loss_scale_window, ranks)
         named = {name: p for name, p in self.model.parameters_and_names() if p.requires_grad}
-        loss = PretrainingLoss(self.model, self.recipe.data.nsp)
-        return TrainingStep(loss, named, train, self.model.kernels, options, accumulate=micro_batches > 1)
+        loss, sharding = PretrainingLoss(self.model, self.recipe.data.nsp), self._sharding(named)
+        return TrainingStep(loss, named, train, self.model.kernels, options, micro_batches > 1, sharding)
+
+    def _sharding(self, named: dict[str, Parameter]) -> Sharding | None:
+        if not self.recipe.impl.parallel.shard_optimizer:
+            return None
+        if self.parallel.ranks == 1:
+            log.info("impl.parallel.shard_optimizer: there is one process, which holds all moments")
+            return None
+        sharding = Sharding({name: parameter.shape for name, parameter in named.items()}, self.parallel)
+        log.info("impl.parallel.shard_optimizer: %s", sharding.describe())
+        return sharding
 
     def _restore(self, step: TrainingStep) -> Progress:
         main = self.parallel.main

@@ -53,6 +53,14 @@ def test_the_report_beside_the_file_says_what_goes_in_and_out(exported):
     assert "largest difference" in report.describe()
 
 
+def test_a_file_holds_stock_operators_only(exported):
+    """Operations of our own would tie it to the machine that built them."""
+    data = (exported[0] / "lm.mindir").read_bytes()
+    assert b"MatMul" in data
+    assert b"Custom" not in data
+    assert b"libms_plm" not in data
+
+
 def test_the_file_tells_its_own_inputs_and_outputs(exported):
     folder, report = exported
     signature = read_signature(folder / "lm.mindir")

@@ -68,7 +68,7 @@ def store(tmp_path: Path) -> CheckpointStore:
 
 
 def save(store: CheckpointStore, trained: Trained, step: int, best: int | None = None, **record: object) -> Path:
-    return store.save(step, trained.model, TOKENIZER, trained.state, record, best)
+    return store.save(step, trained.model, TOKENIZER, trained.trainer.step.collect(), record, best)
 
 
 def same(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> bool:
@@ -94,6 +94,15 @@ def test_weights_moments_counters_and_records_come_back_bit_for_bit(trained: Tra
     assert {key: checkpoint.record[key] for key in record} == record
     checkpoint.restore(trained.model, trained.state)
     assert same(trained.values(), before)
+
+
+def test_what_another_process_holds_is_left_to_it(trained: Trained, store: CheckpointStore) -> None:
+    before = trained.fill(1)
+    save(store, trained, 200)
+    other = trained.fill(2)
+    first = next(iter(trained.state))
+    store.newest().restore(trained.model, {**trained.state, first: None})
+    assert same(trained.values(), {**before, first: other[first]})
 
 
 def test_a_checkpoint_is_a_model_folder(trained: Trained, store: CheckpointStore) -> None:
@@ -285,7 +294,7 @@ def test_a_disk_that_really_is_full(trained: Trained, tmp_path: Path) -> None:
 
 
 def test_a_state_of_another_optimizer_is_an_error_that_says_what_differs(trained, store) -> None:
-    del_one = dict(list(trained.state.items())[1:])
+    del_one = dict(list(trained.trainer.step.collect().items())[1:])
     first = next(iter(trained.state))
     store.save(10, trained.model, TOKENIZER, del_one, {}, None)
     with pytest.raises(UserError, match="another training state.*recipe that the run was started with") as error:

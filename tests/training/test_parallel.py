@@ -6,20 +6,18 @@ import contextlib
 import json
 import os
 import re
-import shutil
 import signal
 import socket
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
+import tiny_job
 import tiny_run
-from safetensors.numpy import load_file
+from tiny_job import logs_of
 
 import ms_plm
 import ms_plm.training.parallel as module
@@ -252,102 +250,57 @@ def test_an_error_of_one_process_alone_stays_what_it_is() -> None:
 
 # ---- real processes ----
 
-SETTINGS = {
-    "train.steps": 10,
-    "train.optimizer.learning_rate": 1e-4,
-    "train.schedule": {"name": "constant"},
-    "train.checkpoint": {"every": 1, "keep": 20},
-    "evaluate.every": 5,
-}
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    base = tmp_path_factory.getbasetemp() / "tiny_run"
-    tiny_run.recipe_file(base)
-    return base
-
 
 @pytest.fixture(scope="module")
 def one_batch(base: Path) -> Path:
     folder = base / "one_batch"
-    ms_plm.run(base / "tiny.yaml", {**SETTINGS, "output.folder": str(folder)})
+    ms_plm.run(base / "tiny.yaml", {**tiny_job.SETTINGS, "output.folder": str(folder)})
     return folder
 
 
-def same_training(one: Path, other: Path) -> dict[str, float]:
-    """Assert that two runs are the same up to rounding; the largest differences seen."""
-    seen: dict[str, float] = {}
-    # dropout is on: other masks would change gradients by as much as they are
-    first, second = (load_file(f / "checkpoints/step-000001/training_state.safetensors") for f in (one, other))
-    for name in (name for name in first if name.startswith("first_moment.")):
-        difference, largest = np.abs(first[name] - second[name]).max(), np.abs(first[name]).max()
-        assert difference <= max(1e-5 * largest, 0.1 * 1e-7), name  # a moment is a tenth of its gradient
-        seen["gradient"] = max(seen.get("gradient", 0.0), float(difference / max(largest, 1e-2)))
-    first, second = (tiny_run.weights(f / "model") for f in (one, other))
-    seen["parameter"] = max(float(np.abs(first[name] - second[name]).max()) for name in first)
-    assert seen["parameter"] <= 1e-5
-    seen["loss"] = 0.0
-    for a, b in zip(tiny_run.figures(one), tiny_run.figures(other), strict=True):
-        assert (a["step"], a["kind"]) == (b["step"], b["kind"])
-        assert a["loss"] == pytest.approx(b["loss"], rel=2e-5)
-        seen["loss"] = max(seen["loss"], abs(a["loss"] - b["loss"]))
-        if a.pop("kind") == "evaluate":
-            assert a == pytest.approx({key: b[key] for key in a}, rel=1e-4)
-    return seen
-
-
-def msrun(recipe: Path, folder: Path, *flags: str, **changes: object) -> subprocess.Popen[str]:
-    """Start two processes by msrun; it ends when both have."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    overrides = [f"{key}={json.dumps(value)}" for key, value in {**SETTINGS, **changes}.items()]
-    return subprocess.Popen(
-        [
-            *("msrun", "--worker_num=2", "--local_worker_num=2", "--master_addr=127.0.0.1", f"--master_port={port}"),
-            *("--join=True", f"--log_dir={folder.parent / (folder.name + '_logs')}", "--cluster_time_out=60"),
-            *("python", "-m", "ms_plm", "run", str(recipe), f"output.folder={folder}", *overrides, *flags),
-        ],
-        env=tiny_run.environment(),
-        cwd=folder.parent,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-
-
-def logs_of(folder: Path) -> str:
-    return "\n".join(path.read_text(errors="replace") for path in folder.parent.glob(f"{folder.name}_logs/*.log"))
+@pytest.fixture(scope="module")
+def two_processes(base: Path) -> Path:
+    """A run by two processes; beside it `shared_out`, the same with the optimizer's state shared out."""
+    folder, shared_out = base / "two_processes", base / "shared_out"
+    runs = [
+        tiny_job.arguments(base / "tiny.yaml", folder),
+        tiny_job.arguments(base / "tiny.yaml", shared_out, **{"impl.parallel.shard_optimizer": True}),
+    ]
+    output = tiny_job.run_all(folder, runs, timeout=180)
+    assert output.count("The model is in") <= len(runs)
+    return folder
 
 
 def test_accumulation_trains_as_one_big_batch(base: Path, one_batch: Path) -> None:
     folder = base / "accumulated"
-    ms_plm.run(base / "tiny.yaml", {**SETTINGS, "output.folder": str(folder), "impl.micro_batch": 2})
-    print(same_training(one_batch, folder))
+    changes = {"impl.micro_batch": 2, "impl.parallel.shard_optimizer": True}  # one process: there is nothing to share
+    ms_plm.run(base / "tiny.yaml", {**tiny_job.SETTINGS, "output.folder": str(folder), **changes})
+    print(tiny_job.same_training(one_batch, folder))
+    log = (folder / "train.log").read_text(encoding="utf-8")
+    assert log.count("shard_optimizer: there is one process, which holds all moments") == 1
 
 
-def test_two_processes_train_as_one(base: Path, one_batch: Path) -> None:
-    folder = base / "two_processes"
-    job = msrun(base / "tiny.yaml", folder)
-    output = job.communicate(timeout=180)[0]
-    assert job.returncode == 0, output + logs_of(folder)
-    assert output.count("The model is in") <= 1
-    assert "2 processes x 1 forward x 4" in (folder / "train.log").read_text(encoding="utf-8")
-    print(same_training(one_batch, folder))
+def test_two_processes_train_as_one(one_batch: Path, two_processes: Path) -> None:
+    assert "2 processes x 1 forward x 4" in (two_processes / "train.log").read_text(encoding="utf-8")
+    print(tiny_job.same_training(one_batch, two_processes))
+
+
+def test_sharing_out_the_optimizer_changes_no_bit(two_processes: Path) -> None:
+    shared_out = two_processes.with_name("shared_out")
+    tiny_job.assert_same_bits(two_processes, shared_out)
+    log = (shared_out / "train.log").read_text(encoding="utf-8")
+    held, whole, most = map(float, re.search(r"in this process, (.+) of (.+) MB; at most (.+) MB", log).groups())
+    assert 0.4 * whole < held <= most < 0.6 * whole
 
 
 @pytest.mark.slow
 def test_what_one_process_began_two_may_finish(base: Path, one_batch: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "run"
-    shutil.copytree(one_batch, folder)
-    shutil.rmtree(folder / "model")
-    for step in range(6, 11):
-        shutil.rmtree(folder / "checkpoints" / f"step-{step:06d}")
-    job = msrun(base / "tiny.yaml", folder, "--resume")
+    folder = tiny_job.cut_after(5, one_batch, tmp_path / "run")
+    job = tiny_job.run(base / "tiny.yaml", folder, "--resume")
     output = job.communicate(timeout=180)[0]
     assert job.returncode == 0, output + logs_of(folder)
     assert "(step 5)" in (folder / "train.log").read_text(encoding="utf-8")
-    print(same_training(one_batch, folder))
+    print(tiny_job.same_training(one_batch, folder))
 
 
 def running_worker(job, base: Path, folder: Path) -> int:
@@ -371,7 +324,7 @@ def running_worker(job, base: Path, folder: Path) -> int:
 def test_a_killed_or_stopped_process_ends_the_job_with_a_message(base: Path, tmp_path: Path, number: int) -> None:
     pytest.importorskip("psutil")
     folder = tmp_path / "run"
-    job = msrun(base / "tiny.yaml", folder, **{"train.steps": 100000, "train.checkpoint": {"every": 1000}})
+    job = tiny_job.run(base / "tiny.yaml", folder, **{"train.steps": 100000, "train.checkpoint": {"every": 1000}})
     worker = None
     try:
         worker = running_worker(job, base, folder)
@@ -391,7 +344,7 @@ def test_a_killed_or_stopped_process_ends_the_job_with_a_message(base: Path, tmp
 @pytest.mark.slow
 def test_an_error_in_the_first_process_ends_the_others(base: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    job = msrun(base / "tiny.yaml", folder, **{"data.corpus": str(tmp_path / "nothing")})
+    job = tiny_job.run(base / "tiny.yaml", folder, **{"data.corpus": str(tmp_path / "nothing")})
     begun = time.monotonic()
     output = job.communicate(timeout=120)[0]
     print(f"ended after {time.monotonic() - begun:.0f} s")
