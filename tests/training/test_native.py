@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from measured import need
 from tiny import Trainer
 
+from ms_plm.common.processor import cores
 from ms_plm.kernels import Call, Kernels
 from ms_plm.kernels.choice import implementations
 from ms_plm.kernels.native import library
@@ -89,6 +91,19 @@ def test_runs_are_equal_bit_for_bit_on_any_number_of_threads(native: Trainer, th
         np.testing.assert_array_equal(_losses(native, 6), first)
         for name, value in native.values().items():
             np.testing.assert_array_equal(value, state[name], err_msg=name)
+
+
+@pytest.mark.parametrize(("wanted", "number"), [(None, cores()), ("3", 3), ("3,2", 3), ("many", cores())])
+def test_all_cores_are_used_unless_the_user_says_otherwise(
+    wanted: str | None, number: int, threads, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if wanted:
+        monkeypatch.setenv("OMP_NUM_THREADS", wanted)
+    else:
+        monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+        os.putenv("OMP_NUM_THREADS", "1")  # as importing MindSpore does, past Python's os.environ
+    threads(0)
+    assert library.threads() == number
 
 
 def test_three_hundred_steps_in_bf16_end_where_fp32_ends_without_being_equal() -> None:

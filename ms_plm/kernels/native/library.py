@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import logging
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 from mindspore import Tensor, ops
 
 from ms_plm.common.errors import UserError
+from ms_plm.common.processor import cores
 from ms_plm.kernels.native import build
 from ms_plm.kernels.registry import Call, for_static_training
 
@@ -38,7 +40,17 @@ def _opened() -> tuple[ctypes.CDLL, str]:
     problem = library.ms_plm_open(str(products).encode())
     if problem is not None:
         raise UserError(f"{products} cannot be used: {problem.decode(errors='replace')}")
+    library.ms_plm_set_threads(default_threads())
     return library, str(path)
+
+
+def default_threads() -> int:
+    """OMP_NUM_THREADS as the user set it, else the cores of this process.
+
+    Never to be read by getenv of C: importing MindSpore sets it to 1 there, where Python does not see it.
+    """
+    wanted = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    return int(wanted) if wanted.isdecimal() and int(wanted) > 0 else cores()
 
 
 @functools.cache
@@ -86,8 +98,13 @@ def gemm_calls(compute: str) -> int:
 
 
 def set_threads(number: int) -> None:
-    """Threads of later calls in this process; 0: OMP_NUM_THREADS, else all cores. Results do not depend on it."""
-    _opened()[0].ms_plm_set_threads(int(number))
+    """Threads of later calls in this process; 0: the default. Results do not depend on it."""
+    _opened()[0].ms_plm_set_threads(int(number) or default_threads())
+
+
+def threads() -> int:
+    """Threads of later calls in this process."""
+    return int(_opened()[0].ms_plm_threads())
 
 
 def operation(

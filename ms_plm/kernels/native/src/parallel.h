@@ -7,7 +7,7 @@
 
 namespace plm {
 
-// Threads in use: OMP_NUM_THREADS, else the processors that this process may run on.
+// Threads in use: what was set, else the processors that this process may run on.
 int threads();
 
 // body(i) for 0 <= i < count, each once, in any order; for few large pieces. The first exception is passed on.

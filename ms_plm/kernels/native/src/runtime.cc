@@ -3,7 +3,6 @@
 #include <omp.h>
 
 #include <atomic>
-#include <cstdlib>
 #include <mutex>
 #include <new>
 #include <string>
@@ -17,13 +16,6 @@ namespace plm {
 
 namespace {
 
-int default_threads() {
-  const int processors = omp_get_num_procs();
-  const char *wanted = std::getenv("OMP_NUM_THREADS");
-  const int number = wanted ? std::atoi(wanted) : 0;
-  return number > 0 ? number : processors;
-}
-
 std::atomic<int> g_threads{0};
 
 SinglePrecisionGemm g_single = nullptr;
@@ -35,7 +27,7 @@ std::string g_problem;
 
 int threads() {
   int number = g_threads.load();
-  if (number == 0) g_threads = number = default_threads();
+  if (number == 0) g_threads = number = omp_get_num_procs();
   return number;
 }
 
@@ -139,3 +131,5 @@ extern "C" std::int64_t ms_plm_gemm_calls(int kind) { return plm::g_calls[kind =
 
 // Threads of later calls; 0: the default.
 extern "C" void ms_plm_set_threads(int number) { plm::g_threads = number; }
+
+extern "C" int ms_plm_threads() { return plm::threads(); }
