@@ -10,6 +10,7 @@ from typing import Any
 from ms_plm.common.errors import UserError
 from ms_plm.kernels.attention import IMPLEMENTATIONS as ATTENTION
 from ms_plm.kernels.dropout import IMPLEMENTATIONS as DROPOUT
+from ms_plm.kernels.embedding import IMPLEMENTATIONS as EMBEDDING
 from ms_plm.kernels.linear import IMPLEMENTATIONS as LINEAR
 from ms_plm.kernels.loss import IMPLEMENTATIONS as LOSS
 from ms_plm.kernels.native.forms import IMPLEMENTATIONS as NATIVE
@@ -19,7 +20,7 @@ from ms_plm.kernels.registry import Call, Implementation
 from ms_plm.kernels.relative_attention import IMPLEMENTATIONS as RELATIVE_ATTENTION
 
 _log = logging.getLogger(__name__)
-_ALL = (*LINEAR, *NORMALIZATION, *ATTENTION, *RELATIVE_ATTENTION, *DROPOUT, *LOSS, *OPTIMIZER, *NATIVE)
+_ALL = (*EMBEDDING, *LINEAR, *NORMALIZATION, *ATTENTION, *RELATIVE_ATTENTION, *DROPOUT, *LOSS, *OPTIMIZER, *NATIVE)
 
 
 def implementations() -> dict[str, tuple[Implementation, ...]]:

@@ -30,9 +30,9 @@ class Embeddings(nn.Cell):
         self.norm = LayerNorm(kernels, size, config.layer_norm_eps)
         self.dropout = kernels.build("dropout", site=plan.hidden(config.hidden_dropout_prob, size))
 
-    def construct(self, input_ids, token_type_ids, rng=None):
+    def construct(self, input_ids, token_type_ids, rng=None, inputs_embeds=None):
         length = input_ids.shape[1]
-        x = ops.gather(self.word_embeddings.weight, input_ids, 0)
+        x = ops.gather(self.word_embeddings.weight, input_ids, 0) if inputs_embeds is None else inputs_embeds
         x = x + ops.gather(self.token_type_embeddings.weight, token_type_ids, 0)
         if self.absolute:
             x = x + self.position_embeddings.weight[:length].reshape((1, length, -1))
@@ -99,15 +99,16 @@ class Encoder(nn.Cell):
         self.want_scores = "scores" in kernels.call.wants
         self.want_probabilities = "probabilities" in kernels.call.wants
 
-    def construct(self, input_ids, token_type_ids, attention_mask, rng=None):
+    def construct(self, input_ids, token_type_ids, attention_mask, rng=None, inputs_embeds=None):
         """Hidden states of the last layer `[B, S, H]`, then (empty where not wanted) tuples of hidden states,
         probabilities, scores.
 
-        `input_ids`, `token_type_ids`, `attention_mask` int32 `[B, S]`; rng: see `kernels/dropout.py`.
+        `input_ids`, `token_type_ids`, `attention_mask` int32 `[B, S]`; rng: see `kernels/dropout.py`; `inputs_embeds`:
+        rows `[B, S, H]` of the word embeddings where they have been looked up already.
         """
         length = input_ids.shape[1]
         mask = ((1.0 - attention_mask.astype(ms.float32)) * MASKED).reshape((-1, 1, 1, length))
-        x = self.embeddings(input_ids, token_type_ids, rng)
+        x = self.embeddings(input_ids, token_type_ids, rng, inputs_embeds)
         positions = None
         if self.relative:
             positions = self.layers[0].attention.kernel.positions(self.table, length, length)

@@ -35,15 +35,16 @@ class PretrainingLoss(nn.Cell):
     def __init__(self, model: Model, nsp: bool) -> None:
         super().__init__(auto_prefix=False)
         self.model, self.nsp = model, nsp
+        self.tied_lookup = model.kernels.build("tied_lookup")
         self.masked_lm_loss = model.kernels.build("masked_lm_loss")
         self.cross_entropy_sum = model.kernels.build("cross_entropy_sum")
         self.terms, self.inputs = term_names(nsp), input_names(nsp)
 
     def construct(self, rng, input_ids, token_type_ids, attention_mask, positions, labels, weights, next_labels=None):
         model = self.model
-        hidden = model.encoder(input_ids, token_type_ids, attention_mask, rng)[0]
+        words, embedding = self.tied_lookup(model.encoder.embeddings.word_embeddings.weight, input_ids)
+        hidden = model.encoder(input_ids, token_type_ids, attention_mask, rng, words)[0]
         rows = model.masked_lm.transform(model.masked_rows(hidden, positions))
-        embedding = model.encoder.embeddings.word_embeddings.weight
         masked = self.masked_lm_loss(rows, embedding, model.masked_lm.bias, labels, weights)
         if not self.nsp:
             return ops.stack((masked,))

@@ -13,6 +13,14 @@ LABELS = np.array([0, 10, 3, 3, 7], np.int32)
 WEIGHTS = np.array([1.0, 0.5, 0.0, 2.0, 1.0], np.float32)
 
 
+FORMS = ("reference", "native")
+
+
+def _cross_entropy(form: str):
+    need(form)
+    return Kernels(Call(training=True), {"cross_entropy_sum": form}).build("cross_entropy_sum")
+
+
 def _arrays(*shapes: tuple[int, ...]) -> list[np.ndarray]:
     draw = np.random.default_rng(len(shapes))
     return [draw.standard_normal(shape).astype(np.float32) for shape in shapes]
@@ -27,11 +35,12 @@ def _masked_lm_loss(rows: np.ndarray, embedding: np.ndarray, bias: np.ndarray) -
     return _cross_entropy_sum(rows @ embedding.T + bias, LABELS, WEIGHTS)
 
 
+@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("scale", [1.0, 15.0])
-def test_cross_entropy_sum_and_its_gradient(scale: float) -> None:
+def test_cross_entropy_sum_and_its_gradient(scale: float, form: str) -> None:
     (logits,) = _arrays((5, 11))
     logits = logits * np.float32(scale)
-    kernel = Kernels(Call(training=True)).build("cross_entropy_sum")
+    kernel = _cross_entropy(form)
     (value,), (gradient,) = Measured(kernel, [np.float32(1.5)], 1).measure(logits, LABELS, WEIGHTS)
     exact = logits.astype(np.float64)
     expected = _cross_entropy_sum(exact, LABELS, WEIGHTS)
@@ -43,31 +52,40 @@ def test_cross_entropy_sum_and_its_gradient(scale: float) -> None:
 def test_a_loss_beyond_the_range_of_probabilities_counts_as_87_with_its_exact_gradient() -> None:
     logits = np.zeros((5, 11), np.float32)
     logits[:, 5] = 500.0
-    kernel = Kernels(Call(training=True)).build("cross_entropy_sum")
+    kernel = _cross_entropy("reference")
     (value,), (gradient,) = Measured(kernel, [np.float32(1)], 1).measure(logits, LABELS, WEIGHTS)
     assert value == pytest.approx(87.3 * WEIGHTS.sum(), rel=1e-3)
     expected = (np.eye(11)[np.full(5, 5)] - np.eye(11)[LABELS]) * WEIGHTS[:, None]
     np.testing.assert_allclose(gradient, expected, rtol=0, atol=1e-7)
 
 
-def test_an_unused_slot_has_no_loss_and_no_gradient() -> None:
+def test_native_losses_have_no_such_limit() -> None:
+    logits = np.zeros((5, 11), np.float32)
+    logits[:, 5] = 500.0
+    (value,), _ = Measured(_cross_entropy("native"), [np.float32(1)], 1).measure(logits, LABELS, WEIGHTS)
+    assert value == pytest.approx(500.0 * WEIGHTS.sum(), rel=1e-6)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_an_unused_slot_has_no_loss_and_no_gradient(form: str) -> None:
     (logits,) = _arrays((5, 11))
-    kernel = Kernels(Call(training=True)).build("cross_entropy_sum")
+    kernel = _cross_entropy(form)
     (value,), (gradient,) = Measured(kernel, [np.float32(1)], 1).measure(logits, LABELS, np.zeros(5, np.float32))
     assert value == 0.0
     assert (gradient == 0).all()
 
 
-def test_a_certain_prediction_costs_nothing() -> None:
+@pytest.mark.parametrize("form", FORMS)
+def test_a_certain_prediction_costs_nothing(form: str) -> None:
     logits = np.full((5, 11), -1e4, np.float32)
     logits[np.arange(5), LABELS] = 1e4
-    kernel = Kernels(Call(training=True)).build("cross_entropy_sum")
+    kernel = _cross_entropy(form)
     (value,), (gradient,) = Measured(kernel, [np.float32(1)], 1).measure(logits, LABELS, WEIGHTS)
     assert value == 0.0
     assert (gradient == 0).all()
 
 
-@pytest.mark.parametrize("form", ["reference", "native"])
+@pytest.mark.parametrize("form", FORMS)
 def test_masked_lm_loss_and_its_gradients(form: str) -> None:
     need(form)
     inputs = _arrays((5, 6), (11, 6), (11,))

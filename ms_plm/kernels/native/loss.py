@@ -1,4 +1,4 @@
-"""`masked_lm_loss` in C++: over slices of the vocabulary (src/loss.cc)."""
+"""`masked_lm_loss`, over slices of the vocabulary, and `cross_entropy_sum` in C++ (src/loss.cc)."""
 
 from __future__ import annotations
 
@@ -37,4 +37,28 @@ class NativeMaskedLMLoss(nn.Cell):
         return self.op(rows, embedding, bias, labels, weights, self.options)[0].reshape(())
 
 
-IMPLEMENTATIONS = (Implementation("masked_lm_loss", "native", ("cpu",), NativeMaskedLMLoss, for_native, preference=30),)
+@functools.cache
+def _cross_entropy() -> ops.Custom:
+    backward = operation("cross_entropy_backward", lambda g, z, t, w: z, lambda *types: types[0])
+
+    def bprop(logits, labels, weights, out, dout):
+        return backward(dout, logits, labels, weights), ops.zeros_like(labels), ops.zeros_like(weights)
+
+    return operation("cross_entropy_forward", lambda z, t, w: [1], lambda *types: types[0], bprop)
+
+
+class NativeCrossEntropySum(nn.Cell):
+    """In float64 inside: exact at any size of the logits, the same bits at every call."""
+
+    def __init__(self, call: Call) -> None:
+        super().__init__()
+        self.op = _cross_entropy()
+
+    def construct(self, logits, labels, weights):
+        return self.op(logits, labels, weights).reshape(())
+
+
+IMPLEMENTATIONS = (
+    Implementation("masked_lm_loss", "native", ("cpu",), NativeMaskedLMLoss, for_native, preference=30),
+    Implementation("cross_entropy_sum", "native", ("cpu",), NativeCrossEntropySum, for_native, preference=30),
+)

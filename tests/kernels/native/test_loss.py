@@ -87,3 +87,30 @@ def test_results_do_not_depend_on_the_number_of_threads():
     for other in results[1:]:
         for first, second in zip(results[0], other, strict=True):
             np.testing.assert_array_equal(first, second)
+
+
+def _cross_entropy(logits, labels, weights, slope: float) -> list[np.ndarray]:
+    (loss,) = run("cross_entropy_forward", logits, labels, weights, outputs=[(1,)])
+    slopes = np.array([slope], np.float32)
+    (gradient,) = run("cross_entropy_backward", slopes, logits, labels, weights, outputs=[logits.shape])
+    return [loss, gradient]
+
+
+@pytest.mark.parametrize(("rows", "classes"), [(0, 3), (1, 1), (70, 2), (33, 129)])
+def test_cross_entropy_of_logits_is_that_of_the_formula_on_any_number_of_threads(rows, classes):
+    _, _, _, labels, weights = _problem(rows, classes, 1)
+    logits = normal(rows, classes) * 20
+    results = []
+    for number in (1, 2):
+        with threads(number):
+            results.append(_cross_entropy(logits, labels, weights, 0.7))
+    exact = logits.astype(np.float64)
+    top = exact.max(1, keepdims=True)
+    log_sum = (top + np.log(np.exp(exact - top).sum(1, keepdims=True)))[:, 0]
+    loss = (weights * (log_sum - exact[np.arange(rows), labels])).sum()
+    wanted = 0.7 * weights[:, None] * (np.exp(exact - log_sum[:, None]) - np.eye(classes)[labels])
+    for value, gradient in results:
+        assert value[0] == pytest.approx(loss, rel=1e-6, abs=1e-6)
+        assert np.abs(gradient - wanted).max(initial=0) < 1e-6
+    for first, second in zip(*results, strict=True):
+        np.testing.assert_array_equal(first, second)

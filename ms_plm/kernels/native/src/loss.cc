@@ -1,6 +1,7 @@
-// masked_lm_loss: the weighted sum of cross-entropies of rows E^T + b, over slices of the vocabulary.
+// Weighted sums of cross-entropies: cross_entropy_sum of logits, masked_lm_loss of rows E^T + b over slices of the
+// vocabulary.
 //
-// Logits [rows, V] never exist at once: forward keeps log-sum-exp of every row, backward takes the products again.
+// In the latter logits [rows, V] never exist at once: forward keeps log-sum-exp of every row, backward takes the products again.
 #include <cmath>
 
 #include "matrix.h"
@@ -122,8 +123,58 @@ void backward(const Arguments &arguments) {
   round_block<P>(drows, width, 0, rows, 0, width);
 }
 
+double log_sum_exp(const float *__restrict line, Index classes) {
+  float top = -INFINITY;
+  for (Index j = 0; j < classes; ++j) top = line[j] > top ? line[j] : top;
+  double sum = 0.0;
+  for (Index j = 0; j < classes; ++j) sum += std::exp(static_cast<double>(line[j] - top));
+  return static_cast<double>(top) + std::log(sum);
+}
+
+void cross_entropy_forward(const Arguments &arguments) {
+  const Index rows = arguments.axis(0, 0), classes = arguments.axis(0, 1);
+  const float *logits = arguments.floats(0), *weights = arguments.floats(2);
+  const std::int32_t *labels = arguments.integers(1);
+  const Scratch<double> losses(rows);
+  parallel_blocks(rows, kRowBlock, [&](Index begin, Index end) {
+    for (Index i = begin; i < end; ++i) {
+      const float *line = logits + i * classes;
+      const bool known = labels[i] >= 0 && labels[i] < classes;
+      const double chosen = known ? static_cast<double>(line[labels[i]]) : 0.0;
+      losses[i] = static_cast<double>(weights[i]) * (log_sum_exp(line, classes) - chosen);
+    }
+  });
+  double total = 0.0;
+  for (Index i = 0; i < rows; ++i) total += losses[i];
+  arguments.floats(3)[0] = static_cast<float>(total);
+}
+
+void cross_entropy_backward(const Arguments &arguments) {
+  const Index rows = arguments.axis(1, 0), classes = arguments.axis(1, 1);
+  const float dloss = arguments.floats(0)[0];
+  const float *logits = arguments.floats(1), *weights = arguments.floats(3);
+  const std::int32_t *labels = arguments.integers(2);
+  float *dlogits = arguments.floats(4);
+  parallel_blocks(rows, kRowBlock, [&](Index begin, Index end) {
+    for (Index i = begin; i < end; ++i) {
+      const float *line = logits + i * classes, factor = weights[i] * dloss;
+      const double total = log_sum_exp(line, classes);
+      float *slopes = dlogits + i * classes;
+      for (Index j = 0; j < classes; ++j)
+        slopes[j] = static_cast<float>(std::exp(static_cast<double>(line[j]) - total)) * factor;
+      if (labels[i] >= 0 && labels[i] < classes) slopes[labels[i]] -= factor;
+    }
+  });
+}
+
 }  // namespace
 }  // namespace plm
+
+// logits [M, C], labels int32 [M], weights [M] -> loss [1]
+PLM_OPERATION(cross_entropy_forward) { plm::cross_entropy_forward(arguments); }
+
+// dloss [1], logits, labels, weights -> dlogits
+PLM_OPERATION(cross_entropy_backward) { plm::cross_entropy_backward(arguments); }
 
 // rows [M, H], embedding [V, H], bias [V], labels int32 [M], weights [M], options int32 [precision]
 // -> loss [1], log-sum-exp [M]
