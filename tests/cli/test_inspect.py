@@ -28,14 +28,12 @@ def folder(tmp_path):
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """A run folder with two checkpoints."""
-    from mindspore import Parameter, Tensor
-
     from ms_plm.models.folder import load
     from ms_plm.training.checkpoint import CheckpointStore
 
     path = tmp_path_factory.mktemp("run")
     model, tokenizer = load(VOCABULARY, head="pretraining")
-    state = {f"first_moment.{n}": Parameter(Tensor(np.ones(3, np.float32)), name=f"m{n}") for n in "ab"}
+    state = {f"first_moment.{name}": np.ones(3, np.float32) for name in "ab"}
     store = CheckpointStore(path / "checkpoints", keep=5)
     for step in (100, 200):
         store.save(step, model, tokenizer, state, {"tokens": 7 * step, "seed": 1}, best=None)
