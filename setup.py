@@ -67,5 +67,8 @@ setup(
     },
     install_requires=REQUIRES,
     extras_require=EXTRAS,
-    entry_points={"console_scripts": ["ms-plm = ms_plm.cli.main:main"]},
+    entry_points={
+        "console_scripts": ["ms-plm = ms_plm.cli.main:main"],
+        "ms_plm.kernels": ["ascend = ms_plm_ascend.ops.forms:IMPLEMENTATIONS"],
+    },
 )

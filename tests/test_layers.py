@@ -124,6 +124,16 @@ def test_the_package_never_names_its_ascend_part():
         assert not any(name.startswith("ms_plm_ascend") for name, _ in imports(path, everywhere=True)), path
 
 
+ASCEND_MAY_IMPORT = ("ms_plm.common", "ms_plm.config", "ms_plm.kernels")
+
+
+def test_the_ascend_part_stands_on_kernels_alone():
+    known = {module_of(path) for path in sources("ms_plm")}
+    for path in sources("ascend/ops"):
+        for name, line in imports(path, everywhere=True):
+            assert name not in known or name == "ms_plm" or name.startswith(ASCEND_MAY_IMPORT), f"{path}:{line}: {name}"
+
+
 def test_no_mindspore_at_import_where_it_is_not_needed():
     modules = [module_of(path) for path in sources("ms_plm") if room_of(module_of(path)) in WITHOUT_MINDSPORE]
     modules = [name for name in modules if name != "ms_plm.__main__"] + ["ms_plm.training.hardware"]

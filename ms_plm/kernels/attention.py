@@ -4,7 +4,8 @@ Relative (NEZHA, arXiv 1909.00204 section 2.2, with the table evaluated at the s
 need it): s_ij = q_i . (k_j + r_ij) / sqrt(D) + mask_j, o_i = sum_j p_ij (v_j + r_ij),
 r_ij = table[clip(j - i, -K, K) + K]. Softmax is taken in fp32.
 
-    cell = kernels.build("relative_attention", heads=N, head_size=D, site=..., causal=False, learned_table=False)
+    cell = kernels.build("relative_attention", heads=N, head_size=D, reach=K, site=..., causal=False,
+                         learned_table=False)          # "attention": without reach and learned_table
     positions = cell.positions(table [2K+1, D], S_q, S_k, query_offset)        # once a forward, shared by the layers
     context, scores, probabilities = cell(q, k, v, mask, positions, rng, head_mask, query_offset)
 
@@ -83,7 +84,7 @@ class ComposedAttention(nn.Cell):
     Args:
         call: see `Call`.
         heads, head_size, site, causal: see the module.
-        learned_table: nothing changes, gradients are automatic.
+        learned_table, reach: nothing changes; gradients are automatic, the table tells K.
         relative: what positions add, a cell with `prepare(table, S_q, S_k, query_offset)`, whose result is handed to
             `scores(query [B, N, S_q, D], positions) -> [B, N, S_q, S_k]` and to
             `values(weights fp32 [B, N, S_q, S_k], positions, dtype) -> [B, N, S_q, D]`; None: nothing.
@@ -98,6 +99,7 @@ class ComposedAttention(nn.Cell):
         site: DropoutSite | None = None,
         causal: bool = False,
         learned_table: bool = False,
+        reach: int | None = None,
         relative: nn.Cell | None = None,
         softmax: nn.Cell | None = None,
     ) -> None:

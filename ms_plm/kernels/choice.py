@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import logging
 from dataclasses import dataclass, field, replace
+from importlib.metadata import entry_points
 from typing import Any
 
 from ms_plm.common.errors import UserError
@@ -20,13 +22,42 @@ from ms_plm.kernels.registry import Call, Implementation
 from ms_plm.kernels.relative_attention import IMPLEMENTATIONS as RELATIVE_ATTENTION
 
 _log = logging.getLogger(__name__)
+ENTRY_POINTS = "ms_plm.kernels"
+"""Group of entry points: each names a tuple of `Implementation`."""
 _ALL = (*EMBEDDING, *LINEAR, *NORMALIZATION, *ATTENTION, *RELATIVE_ATTENTION, *DROPOUT, *LOSS, *OPTIMIZER, *NATIVE)
+
+
+UNPROVEN = "it has never run on the hardware that it is for"
+
+
+def _unproven(form: Implementation) -> str | None:
+    return None if form.proven else f"is not taken unless it is asked for: {UNPROVEN}"
+
+
+@functools.cache
+def _installed() -> tuple[Implementation, ...]:
+    """Implementations of other packages, by their entry points.
+
+    Raises:
+        UserError: one cannot be loaded.
+    """
+    found: list[Implementation] = []
+    for point in sorted(entry_points(group=ENTRY_POINTS), key=lambda point: point.value):
+        try:
+            found += point.load()
+        except Exception as error:
+            package = point.dist.name if point.dist else point.value
+            raise UserError(
+                f"kernels: the entry point {point.value} of {package} cannot be loaded ({type(error).__name__}: "
+                f"{error}); install a version that fits this ms_plm, or remove it."
+            ) from error
+    return tuple(found)
 
 
 def implementations() -> dict[str, tuple[Implementation, ...]]:
     """All operations with their implementations, the reference first."""
     table: dict[str, list[Implementation]] = {}
-    for item in _ALL:
+    for item in (*_ALL, *_installed()):
         table.setdefault(item.operation, []).append(item)
     return {name: tuple(items) for name, items in table.items()}
 
@@ -90,11 +121,11 @@ class Kernels:
                     reason = form.declines(self.call, **arguments)
                     if reason:
                         raise UserError(f"impl.kernels.{operation}: {wanted} cannot be used here: it {reason}.")
-                    return form, "asked for"
+                    return form, "asked for" if form.proven else f"asked for; {UNPROVEN}"
             raise UserError(
                 f"impl.kernels.{operation}: no implementation {wanted!r}; there are {', '.join(f.name for f in forms)}."
             )
-        refusals = {form.name: form.declines(self.call, **arguments) for form in forms}
+        refusals = {form.name: form.declines(self.call, **arguments) or _unproven(form) for form in forms}
         accepting = [form for form in forms if refusals[form.name] is None]
         if not accepting:
             reasons = "; ".join(f"{name} {reason}" for name, reason in refusals.items())

@@ -71,6 +71,7 @@ class Implementation:
         supports: None, or the reason why it declines a call.
         preference: `auto` takes the highest among those that accept.
         serves: None, or the reason why it declines the arguments that `build` is to get.
+        proven: it has been run on the hardware that it is for; `auto` takes no other.
     """
 
     operation: str
@@ -80,6 +81,7 @@ class Implementation:
     supports: Callable[[Call], str | None] = _always
     preference: int = 0
     serves: Callable[..., str | None] = _anything
+    proven: bool = True
 
     def declines(self, call: Call, **arguments: Any) -> str | None:
         """The reason why this form cannot serve the call, built with these arguments; or None."""

@@ -50,6 +50,7 @@ class SelfAttention(nn.Cell):
         relative = config.position_embedding_type == "functional_relative"
         self.kernel = kernels.build(
             "relative_attention" if relative else "attention",
+            **({"reach": config.max_relative_position} if relative else {}),
             heads=heads,
             head_size=head_size,
             site=plan.scores(config.attention_probs_dropout_prob, heads),

@@ -8,7 +8,7 @@ import mindspore as ms
 import numpy as np
 from attention_oracle import MASKED, Attention, relative_error
 from measured import Measured
-from mindspore import Tensor, ops
+from mindspore import Tensor, nn, ops
 
 from ms_plm.common import rng
 from ms_plm.kernels import Call, Kernels
@@ -138,14 +138,26 @@ class MeasuredAttention(Measured):
 
     Args:
         case: what is asked of it.
-        form: name of the implementation.
+        form: name of the implementation, or the cell itself.
         call: more of the call that it is built for.
     """
 
-    def __init__(self, case: Case, form: str, **call) -> None:
+    def __init__(self, case: Case, form: str | nn.Cell, **call) -> None:
+        super().__init__(
+            form if isinstance(form, nn.Cell) else self._built(case, form, call), [], len(case.differentiable)
+        )
+        self.case, self.offset, self.count = case, case.offset, len(case.outputs)
+        self.drops, self.has_heads, self.learned = case.dropout is not None, case.head_mask, case.learned_table
+        self.relative = case.reach is not None
+        if self.relative:
+            self.table = Tensor(sinusoid_table(case.reach, case.size))
+        self.want_scores, self.want_probabilities = "scores" in case.wants, "probabilities" in case.wants
+
+    @staticmethod
+    def _built(case: Case, form: str, call: dict) -> nn.Cell:
         request = {case.operation: form, **({"dropout": case.dropout} if case.dropout else {})}
         kernels = Kernels(Call(training=True, wants=frozenset(case.wants), **call), request)
-        kernel = kernels.build(
+        return kernels.build(
             case.operation,
             heads=HEADS,
             head_size=case.size,
@@ -153,13 +165,6 @@ class MeasuredAttention(Measured):
             causal=case.causal,
             learned_table=case.learned_table,
         )
-        super().__init__(kernel, [], len(case.differentiable))
-        self.case, self.offset, self.count = case, case.offset, len(case.outputs)
-        self.drops, self.has_heads, self.learned = case.dropout is not None, case.head_mask, case.learned_table
-        self.relative = case.reach is not None
-        if self.relative:
-            self.table = Tensor(sinusoid_table(case.reach, case.size))
-        self.want_scores, self.want_probabilities = "scores" in case.wants, "probabilities" in case.wants
 
     def outputs(self, *inputs):
         """Inputs: query, key, value, [head_mask], [table], mask, [random], then the cotangents."""

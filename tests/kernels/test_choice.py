@@ -9,7 +9,7 @@ from measured import need
 
 from ms_plm.common.errors import UserError
 from ms_plm.config.recipe import OptimizerSection
-from ms_plm.kernels import Call, Kernels
+from ms_plm.kernels import Call, Kernels, choice
 from ms_plm.kernels.choice import implementations
 from ms_plm.kernels.native import library
 
@@ -139,3 +139,18 @@ def test_a_choice_is_logged_once_with_its_reason(caplog: pytest.LogCaptureFixtur
         "kernel layer_norm: matmul (fastest that serves this run; passed over: stock runs on ascend, gpu, not on cpu; "
         "native needs a library that cannot be had: no compiler)"
     ]
+
+
+class _Broken:
+    value, dist = "elsewhere.forms:ALL", None
+
+    def load(self):
+        raise ImportError("no module named elsewhere")
+
+
+def test_a_package_whose_kernels_cannot_be_loaded_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    choice._installed.cache_clear()
+    monkeypatch.setattr(choice, "entry_points", lambda group: [_Broken()])
+    with pytest.raises(UserError, match="elsewhere.forms:ALL.*no module named elsewhere"):
+        Kernels()
+    choice._installed.cache_clear()

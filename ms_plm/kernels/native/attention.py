@@ -66,6 +66,7 @@ class NativeAttention(nn.Cell):
         site: DropoutSite | None = None,
         causal: bool = False,
         learned_table: bool = False,
+        reach: int | None = None,
         relative: bool = False,
     ) -> None:
         super().__init__()

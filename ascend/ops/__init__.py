@@ -1,0 +1,1 @@
+"""Implementations of operations of `ms_plm.kernels` for Ascend, out of its stock fused operators."""
