@@ -35,7 +35,7 @@ LOW, HIGH, BAND = range(3)
 """The regions, by the order of masks, bits and operators."""
 
 # primitives, not functions of `ops`: a function used in construct and in bprop breaks the compile
-_matmul, _tile, _zeros = ops.MatMul(), ops.Tile(), ops.ZerosLike()
+_matmul, _tile, _zeros, _after = ops.MatMul(), ops.Tile(), ops.ZerosLike(), ops.Depend()
 
 
 def _product(x, matrix):
@@ -98,21 +98,23 @@ class ThreeRegions(nn.Cell):
         for region in self._regions(query):
             wide = self._widened(region, query, key, value, positions)
             largest, total, out = self._operator(region)(*wide, self._bits(bits, region), masks[region])
+            out = self._narrowed(region, out, positions)
+            query = _after(query, out)  # one region after the other: their wide vectors need not be there at once
             seen = self.any(masks[region] == 0, 3)
             largest = ops.select(ops.broadcast_to(seen, largest[..., :1].shape), largest[..., :1], NOWHERE)
-            parts = (*parts, (region, seen, largest, total[..., :1], out))
-        top = parts[0][2]
+            parts = (*parts, (seen, largest, total[..., :1], out))
+        top = parts[0][1]
         for part in parts[1:]:
-            top = ops.maximum(top, part[2])
+            top = ops.maximum(top, part[1])
         whole = 0.0
-        for _, seen, largest, total, _ in parts:
+        for seen, largest, total, _ in parts:
             whole = whole + self._share(seen, largest, total, top)
         empty = whole == 0.0
         whole = whole + empty.astype(whole.dtype)
         context = 0.0
-        for region, seen, largest, total, out in parts:
+        for seen, largest, total, out in parts:
             share = (self._share(seen, largest, total, top) / whole).transpose((0, 2, 1, 3))
-            out = self._narrowed(region, out, positions).astype(share.dtype)
+            out = out.astype(share.dtype)
             context = context + ops.select(ops.broadcast_to(share > 0.0, out.shape), out * share, 0.0)
         top = ops.select(empty, 0.0, top)
         return context.astype(query.dtype), top, whole
@@ -143,9 +145,11 @@ class ThreeRegions(nn.Cell):
         top, whole = _tile(top, (1, 1, 1, STATISTICS)), _tile(whole, (1, 1, 1, STATISTICS))
         dquery, dkey, dvalue = 0.0, 0.0, 0.0
         for region in self._regions(query):
+            # one after the other: else what was widened for the forward pass is kept, and all regions are there at once
+            query, context = _after(query, dcontext), _after(context, dcontext)
             wide_query, wide_key, wide_value = self._widened(region, query, key, value, positions)
-            wide_dcontext = self._widened_query(region, dcontext, positions)
-            wide_context = _product(context, self._plain(region))
+            wide_dcontext = self._widened_query(region, _after(dcontext, wide_value), positions)
+            wide_context = _product(_after(context, wide_dcontext), self._plain(region))
             wide_dquery, wide_dkey, wide_dvalue = self._operator(region).gradient(
                 *(wide_query, wide_key, wide_value, self._bits(bits, region), masks[region]),
                 *(top, whole, wide_context, wide_dcontext),
@@ -154,6 +158,7 @@ class ThreeRegions(nn.Cell):
             dquery = dquery + self._narrowed(region, wide_dquery, positions)
             dkey = dkey + _product(wide_dkey, plain)
             dvalue = dvalue + _product(wide_dvalue, plain)
+            dcontext = _after(dcontext, (dquery, dkey, dvalue))
         fixed = ()
         for given in (*positions, *masks, *bits):
             fixed = (*fixed, _zeros(given))
@@ -180,10 +185,9 @@ class ThreeRegions(nn.Cell):
 
     def _widened(self, region, query, key, value, positions):
         wide_query = self._widened_query(region, query, positions)
-        key, value = _product(key, self._plain(region)), _product(value, self._plain(region))
-        more = positions[2] if region == BAND else self.ones
-        more = more.astype(key.dtype)
-        return wide_query, key + more, value + more
+        more = (positions[2] if region == BAND else self.ones).astype(query.dtype)
+        wide_key = _product(_after(key, wide_query), self._plain(region)) + more
+        return wide_query, wide_key, _product(_after(value, wide_key), self._plain(region)) + more
 
     def _widened_query(self, region, query, positions):
         """[q | q.a | 0], or [q | rot(q)]."""
