@@ -12,6 +12,7 @@ import tempfile
 from importlib.metadata import PackageNotFoundError, version
 
 from ms_plm import __version__
+from ms_plm.cli.doctor_chip import describe
 from ms_plm.cli.doctor_kernels import NATIVE, TABLE
 
 NAME = "doctor"
@@ -22,6 +23,7 @@ examples:
   ms-plm doctor --quick             without opening devices, the table of kernels and the training step
   ms-plm doctor --precision bf16    which kernels a run with impl.precision=bf16 gets, and why
   ms-plm doctor --quick --build     build the native CPU operations now, as for an image without a compiler
+  ms-plm doctor --soc Ascend910B3   what that chip computes in, from tables: no device is needed
 
 Exit code 1: something that training needs is missing or broken, or what --build asks for.
 """
@@ -48,12 +50,16 @@ SMALL_STEP = "from ms_plm.training.selftest import small_step; print(small_step(
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quick", action="store_true", help="only what needs no MindSpore process")
     parser.add_argument("--build", action="store_true", help="build the native CPU operations ahead of their first use")
+    parser.add_argument("--soc", metavar="NAME", help="only describe an Ascend chip: precision, overflow, peak, memory")
     table = parser.add_argument_group("the table of kernels")
     table.add_argument("--device", choices=("cpu", "gpu", "ascend"), help="default: what impl.device=auto takes here")
     table.add_argument("--precision", choices=("fp32", "fp16", "bf16"), default="fp32", help="default: fp32")
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.soc:
+        print("\n".join(describe(args.soc)))
+        return 0
     healthy = _versions()
     _extras()
     _machine()

@@ -12,6 +12,8 @@ from typing import Any
 from ms_plm.common.errors import UsageError
 from ms_plm.config.check import describe_keys
 from ms_plm.config.loading import Origin, ResolvedRecipe, resolve_recipe
+from ms_plm.config.precision import policy_for
+from ms_plm.config.recipe import ImplSection
 
 NAME = "show"
 HELP = "print a recipe with every value and where it was set (file and line, command line, or default)"
@@ -44,7 +46,13 @@ def run(args: argparse.Namespace) -> int:
     width = min(max(len(text) for text, _ in lines), 60)
     for text, origin in lines:
         print(f"{text.ljust(width)}  # {origin}" if origin else text)
+    print(f"# {_precision(resolved.recipe.impl)}")
     return 0
+
+
+def _precision(impl: ImplSection) -> str:
+    more = "; `ms-plm doctor --soc NAME` adds what a chip brings" if impl.device == "ascend" else ""
+    return f"impl.precision {impl.precision}: {policy_for(impl.precision, impl.device).summary}{more}"
 
 
 def _lines(resolved: ResolvedRecipe, only_set: bool) -> Iterator[tuple[str, str]]:

@@ -9,9 +9,16 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ms_plm.common.errors import UserError
+from ms_plm.config.chips import CHIPS, Overflow
 
 Precision = Literal["fp32", "fp16", "bf16"]
-_DTYPES = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
+DTYPES = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
+"""Precision of a recipe -> name of its compute type."""
+MASKED = -1e4
+"""Added to the scores of masked keys, as in the originals: far below any score, and finite in float16."""
+
+KEPT = ("parameters", "layer_norm", "softmax", "loss", "reductions", "optimizer")
+"""Parts whose type does not follow the precision."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +30,8 @@ class PrecisionPolicy:
     """Matrix products, embeddings' output, activations between operations."""
     loss_scaling: bool
     """Whether gradients underflow without a loss scale: float16 only (bfloat16 has float32's exponents)."""
+    overflow: Overflow = "inf_nan"
+    """How a result that is too large shows; see `ms_plm.config.chips.Chip`."""
     parameters: str = "float32"
     layer_norm: str = "float32"
     softmax: str = "float32"
@@ -30,6 +39,14 @@ class PrecisionPolicy:
     reductions: str = "float32"
     """Norms, sums of gradients over micro-batches and devices."""
     optimizer: str = "float32"
+
+    @property
+    def summary(self) -> str:
+        """In one line, for people."""
+        kept = {name: getattr(self, name) for name in KEPT}
+        types = ", ".join(sorted(set(kept.values())))
+        scale = "dynamic loss scale" if self.loss_scaling else "no loss scale"
+        return f"products in {self.compute}; {', '.join(kept)} in {types}; {scale}; masked scores {MASKED:+.0f}"
 
     @property
     def bits(self) -> int:
@@ -46,11 +63,13 @@ def policy_for(precision: Precision, device: str, chip: str | None = None) -> Pr
     Raises:
         UserError: the device has no such type.
     """
-    if precision not in _DTYPES:
-        raise UserError(f"impl.precision: expected {', '.join(_DTYPES)}, found {precision!r}.")
-    if precision == "bf16" and device == "ascend" and chip == "910A":
+    if precision not in DTYPES:
+        raise UserError(f"impl.precision: expected {', '.join(DTYPES)}, found {precision!r}.")
+    known = CHIPS[chip] if device == "ascend" and chip else None
+    if known and precision != "fp32" and precision not in known.types:
         raise UserError(
-            "impl.precision: bf16 cannot run on an Ascend 910A, which has no bfloat16. Set impl.precision=fp16; its "
-            "loss scale is handled for you."
+            f"impl.precision: {precision} cannot run on an Ascend {chip}, which has no {DTYPES[precision]}. Set "
+            "impl.precision=fp16; its loss scale is handled for you."
         )
-    return PrecisionPolicy(precision, _DTYPES[precision], loss_scaling=precision == "fp16")
+    overflow = known.overflow if known else "inf_nan"
+    return PrecisionPolicy(precision, DTYPES[precision], loss_scaling=precision == "fp16", overflow=overflow)

@@ -25,11 +25,9 @@ import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn, ops
 
+from ms_plm.config.precision import MASKED
 from ms_plm.kernels.dropout import DropoutSite, build_dropout
 from ms_plm.kernels.registry import ALL_DEVICES, Call, Implementation, for_static_training, no_bf16_on_cpu
-
-MASKED = -10000.0
-"""Added to the scores of masked keys, as in the originals; representable in fp16."""
 
 
 def sinusoid_table(max_relative_position: int, head_size: int) -> np.ndarray:

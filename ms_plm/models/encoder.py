@@ -9,8 +9,9 @@ import mindspore as ms
 from mindspore import nn, ops
 
 from ms_plm.config.model import ModelConfig
+from ms_plm.config.precision import MASKED
 from ms_plm.kernels import Kernels
-from ms_plm.kernels.attention import MASKED, table_tensor
+from ms_plm.kernels.attention import table_tensor
 from ms_plm.kernels.dropout import DropoutPlan
 from ms_plm.models.layers import DropoutAddLayerNorm, Embedding, LayerNorm, Linear
 

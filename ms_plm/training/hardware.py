@@ -20,6 +20,8 @@ from typing import Literal
 
 from ms_plm.common.errors import UserError
 from ms_plm.common.processor import cpu_description
+from ms_plm.config.chips import CHIPS, chip_of
+from ms_plm.config.precision import DTYPES
 from ms_plm.config.recipe import ImplSection
 
 log = logging.getLogger(__name__)
@@ -28,9 +30,6 @@ DeviceName = Literal["cpu", "gpu", "ascend"]
 _TARGETS = {"cpu": "CPU", "gpu": "GPU", "ascend": "Ascend"}
 _JIT_LEVELS = {"cpu": "O0", "gpu": "O0", "ascend": "O1"}
 """O1 fuses elementwise work on Ascend; on CPU it gains nothing. (O2 is deprecated since MindSpore 2.9.)"""
-
-ASCEND_PEAKS = {"910A": 262, "910B1": 364, "910B2": 354, "910B3": 295, "910B4": 246, "910C": 354}
-"""16-bit TFLOP/s of one device (of a 910C: one die): cube units x 8192 x clock, the lower of the figures in use."""
 
 CUDA_LIBRARIES = {
     "libcublas.so.11": "nvidia-cublas-cu11",
@@ -127,23 +126,11 @@ def _open(name: DeviceName, jit_level: str | None) -> Device:
     return Device(name, model, level, chip, peak_flops(chip))
 
 
-def chip_of(soc: str) -> str | None:
-    """The chip's common name from what the driver calls it: `Ascend910B3`, `Ascend910_9392`, `Ascend910ProA`."""
-    if match := re.fullmatch(r"Ascend910(B[1-4])(-1)?", soc):
-        return f"910{match.group(1)}"
-    if re.match(r"Ascend910_93", soc):
-        return "910C"
-    if re.match(r"Ascend910(A|B|ProA|ProB|PremiumA)?$", soc):  # `Ascend910B` without a digit is of the first series
-        return "910A"
-    return "310P" if soc.startswith("Ascend310P") else None
-
-
 def peak_flops(chip: str | None) -> dict[str, float]:
     """Peak FLOP/s of an Ascend chip by compute type; empty where unknown."""
-    if chip not in ASCEND_PEAKS:
+    if chip is None:
         return {}
-    peak = ASCEND_PEAKS[chip] * 1e12
-    return {"float16": peak} if chip == "910A" else {"float16": peak, "bfloat16": peak}
+    return {DTYPES[name]: CHIPS[chip].tflops * 1e12 for name in CHIPS[chip].types}
 
 
 def missing_for_cpu() -> list[str]:

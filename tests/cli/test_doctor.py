@@ -19,6 +19,22 @@ def test_quick_reports_versions_extras_processor_and_needs_no_mindspore_process(
         assert word in text
 
 
+def test_a_chip_is_described_without_a_device_or_mindspore(capsys, monkeypatch):
+    monkeypatch.setattr(doctor, "_in_child", lambda *_: pytest.fail("a process was started"))
+    assert main(["doctor", "--soc", "Ascend910A"]) == 0
+    text = capsys.readouterr().out
+    assert "saturation" in text
+    assert "fp16             products in float16" in text
+    assert "bf16             refused: " in text
+    assert main(["doctor", "--soc", "910B3"]) == 0
+    assert "bf16             products in bfloat16" in capsys.readouterr().out
+
+
+def test_an_unknown_chip_is_refused(capsys):
+    assert main(["doctor", "--soc", "H100"]) == 1
+    assert "known are 910A" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("name", "found", "problem"),
     [

@@ -68,3 +68,10 @@ def test_keys_explains_every_key_with_its_default(capsys):
 def test_neither_a_recipe_nor_keys_is_wrong_usage(capsys):
     assert main(["show"]) == 2
     assert "name a recipe" in capsys.readouterr().err
+
+
+def test_a_recipes_precision_is_told_in_full(child, capsys):
+    assert main(["show", child, "impl.precision=fp16", "impl.device=ascend"]) == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.startswith("# impl.precision fp16: products in float16; parameters, layer_norm, softmax")
+    assert "doctor --soc" in last

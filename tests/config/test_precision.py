@@ -30,6 +30,18 @@ def test_bf16_is_refused_where_the_device_has_none():
         policy_for("bf16", "ascend", "910A")
 
 
+def test_a_chip_decides_how_an_overflow_shows():
+    assert policy_for("fp16", "ascend", "910A").overflow == "saturates"
+    assert policy_for("fp16", "ascend", "910B3").overflow == policy_for("fp16", "cpu").overflow == "inf_nan"
+
+
+def test_a_policys_summary_names_every_part():
+    assert policy_for("fp16", "ascend").summary == (
+        "products in float16; parameters, layer_norm, softmax, loss, reductions, optimizer in float32; "
+        "dynamic loss scale; masked scores -10000"
+    )
+
+
 def test_an_unknown_precision_is_named():
     with pytest.raises(UserError, match="expected fp32, fp16, bf16, found 'fp8'"):
         policy_for("fp8", "cpu")

@@ -12,7 +12,7 @@ import pytest
 from ms_plm.common.errors import UserError
 from ms_plm.config.recipe import ImplSection
 from ms_plm.training import hardware
-from ms_plm.training.hardware import chip_of, open_device, peak_flops
+from ms_plm.training.hardware import open_device, peak_flops
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -142,27 +142,10 @@ def test_an_nvcc_that_is_not_there_or_cannot_be_run_gives_no_release(tmp_path):
     assert hardware.nvcc_release("") is None
 
 
-@pytest.mark.parametrize(
-    ("soc", "chip"),
-    [
-        ("Ascend910B1", "910B1"),
-        ("Ascend910B4-1", "910B4"),
-        ("Ascend910_9392", "910C"),
-        ("Ascend910ProA", "910A"),
-        ("Ascend910B", "910A"),
-        ("Ascend910A", "910A"),
-        ("Ascend310P3", "310P"),
-        ("Ascend950", None),
-    ],
-)
-def test_a_chip_is_known_by_its_drivers_name(soc, chip):
-    assert chip_of(soc) == chip
-
-
 def test_peaks_are_given_where_known_and_910a_has_no_bfloat16():
     assert peak_flops("910A") == {"float16": 262e12}
     assert peak_flops("910B3") == {"float16": 295e12, "bfloat16": 295e12}
-    assert peak_flops("310P") == peak_flops(None) == {}
+    assert peak_flops(None) == {}
 
 
 def test_waiting_threads_sleep_unless_the_user_says_otherwise(monkeypatch):
