@@ -64,11 +64,13 @@ setup(
     package_data={
         "ms_plm": ["resources/*", "resources/*/*", "kernels/native/src/*"],
         "ms_plm_recipes": ["*/*.yaml"],
+        "ms_plm_ascend": ["simulate/src/*"],
     },
     install_requires=REQUIRES,
     extras_require=EXTRAS,
     entry_points={
         "console_scripts": ["ms-plm = ms_plm.cli.main:main"],
+        "ms_plm.dry_runs": ["ascend = ms_plm_ascend.simulate.dry_run:for_command_line"],
         "ms_plm.kernels": ["ascend = ms_plm_ascend.ops.forms:IMPLEMENTATIONS"],
     },
 )

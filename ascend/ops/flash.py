@@ -79,6 +79,7 @@ class KeepBits(nn.Cell):
         words = generator.sample_keys(call.seed, part, np.array([site.operation]), generator.DROPOUT)[0]
         first, second = (int(word) & 0x7FFFFFFF | 1 for word in words)  # above 0, which means a seed of its own
         self.draw = ops.DropoutGenMask(Seed0=first, Seed1=second)
+        self.draw.recompute(False)  # a second draw would be another mask
         self.keep = Tensor(1.0 - site.probability, ms.float32)
 
     def construct(self, batch, heads, length):

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from importlib.metadata import entry_points
 
+from ms_plm.common.errors import UserError
 from ms_plm.config.loading import load_recipe
+from ms_plm.config.recipe import Recipe
 
 NAME = "run"
 HELP = "carry out a recipe: prepare the data, train, evaluate, and make what its `output` asks for"
@@ -13,6 +16,7 @@ examples:
   ms-plm run quickstart
   ms-plm run recipes/nezha/nezha_tiny_pretrain_zh.yaml data.corpus=prepared/zh train.steps=2000
   ms-plm run nezha_tiny_pretrain_zh --resume      continue after a kill, exactly where it was
+  ms-plm run nezha_base_pretrain_ascend --dry-run-ascend 910B3      planned memory before cluster hours are spent
 
 A list is given whole: output.examples='["我爱[MASK]国", "a [MASK] day"]'
 Several processes: msrun --worker_num=2 --local_worker_num=2 --master_port=8118 --join=True python -m ms_plm run RECIPE
@@ -25,13 +29,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     again = parser.add_mutually_exclusive_group()
     again.add_argument("--resume", action="store_true", help="continue the run in the existing folder")
     again.add_argument("--overwrite", action="store_true", help="remove the existing run folder and start anew")
+    again.add_argument(
+        "--dry-run-ascend",
+        nargs="?",
+        const="910B2",
+        metavar="CHIP",
+        help="train nothing; compile the training step for an Ascend chip (default 910B2), without one: planned "
+        "memory, kernels, size of the graph",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     recipe = load_recipe(args.recipe, args.overrides)
+    if args.dry_run_ascend:
+        print(_dry_run(recipe, args.dry_run_ascend))
+        return 0
     from ms_plm import workflow  # imports MindSpore: only once the recipe is known to be right
 
     result = workflow.run(recipe, resume=args.resume, overwrite=args.overwrite)
     if result.summary:
         print(result.summary)
     return result.exit_code
+
+
+def _dry_run(recipe: Recipe, chip: str) -> str:
+    """By the package that knows how, found by its entry point."""
+    for point in entry_points(group="ms_plm.dry_runs", name="ascend"):
+        return point.load()(recipe, chip)
+    raise UserError("--dry-run-ascend: the package ms_plm_ascend is not installed; install ms_plm again.")

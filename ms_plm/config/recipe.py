@@ -206,6 +206,9 @@ class ImplSection(Section):
     )
     eval_batch: int | None = Field(None, gt=0, description="default: micro_batch")
     jit_level: Literal["O0", "O1", "O2"] | None = Field(None, description="default: the device's")
+    recompute: bool = Field(
+        False, description="compute each layer's forward again in the backward: far less memory, a third more time"
+    )
     workers: int = Field(1, ge=0, description="threads that prepare batches ahead; 0: none")
     exact_resume: bool = Field(True, description="false: the device's own dropout, faster on some, resume not exact")
     loss_scale: float | None = Field(

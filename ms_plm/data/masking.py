@@ -66,6 +66,15 @@ class Corruption:
         return np.where(draw < self.mask_share, np.int32(self.mask_id), shown)
 
 
+def _targets(ratio: float, maskable: np.ndarray) -> np.ndarray:
+    return np.maximum(1, np.floor(ratio * maskable + 0.5)).astype(np.int64)
+
+
+def largest_count(ratio: float, max_length: int) -> int:
+    """Slots of a sample in which `ratio` of the maskable tokens is predicted; see `TokenMasking`."""
+    return int(_targets(ratio, np.asarray(max_length - 2)))
+
+
 @dataclass(frozen=True)
 class TokenMasking:
     """Single tokens, chosen uniformly (BERT). Also the base of strategies that choose larger units.
@@ -79,11 +88,11 @@ class TokenMasking:
 
     def largest_count(self, max_length: int) -> int:
         """Slots of a sample: its target if all but [CLS] and one [SEP] are maskable."""
-        return int(self.targets(np.asarray(max_length - 2)))
+        return largest_count(self.ratio, max_length)
 
     def targets(self, maskable: np.ndarray) -> np.ndarray:
         """How many tokens are to be predicted, int64 of the shape of `maskable` (numbers of maskable tokens)."""
-        return np.maximum(1, np.floor(self.ratio * maskable + 0.5)).astype(np.int64)
+        return _targets(self.ratio, maskable)
 
     def units(self, batch: SampleBatch, keys: np.ndarray) -> np.ndarray:
         """Where a unit begins: bool `[n, S]`, True at least where a maskable token follows one that is not."""

@@ -69,6 +69,7 @@ class Kernels:
     Attributes:
         call: see `Call`.
         request: `auto`, `reference`, or {operation: name} (`impl.kernels` of a recipe).
+        chosen: what has been chosen so far, as (operation, implementation) -> reason.
     """
 
     call: Call = field(default_factory=Call)
@@ -76,7 +77,7 @@ class Kernels:
 
     def __post_init__(self) -> None:
         self._table = implementations()
-        self._told: set[tuple[str, str]] = set()
+        self.chosen: dict[tuple[str, str], str] = {}
         if isinstance(self.request, str) and self.request not in ("auto", "reference"):
             raise UserError(
                 f"impl.kernels: expected auto, reference or {{operation: name}}, found {self.request!r}. "
@@ -104,8 +105,8 @@ class Kernels:
             UserError: one was asked for that does not exist or that declines this call.
         """
         chosen, reason = self._select(operation, arguments)
-        if (operation, chosen.name) not in self._told:
-            self._told.add((operation, chosen.name))
+        if (operation, chosen.name) not in self.chosen:
+            self.chosen[operation, chosen.name] = reason
             level = logging.INFO if self.call.training else logging.DEBUG  # evaluation and export take what is stock
             _log.log(level, "kernel %s: %s (%s)", operation, chosen.name, reason)
         return chosen, reason

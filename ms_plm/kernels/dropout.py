@@ -156,6 +156,7 @@ class StockDropout(nn.Cell):
         words = generator.sample_keys(call.seed, 0, np.array([site.operation]), generator.DROPOUT)[0]
         first, second = (int(word) & 0x7FFFFFFF | 1 for word in words)  # above 0, which means a seed of its own
         self.dropout = ops.Dropout(keep_prob=1.0 - site.probability, Seed0=first, Seed1=second)
+        self.dropout.recompute(False)  # a second draw would be another mask
 
     def construct(self, x, rng=None):
         if rng is None:

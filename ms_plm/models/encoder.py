@@ -101,6 +101,11 @@ class Encoder(nn.Cell):
         self.want_scores = "scores" in kernels.call.wants
         self.want_probabilities = "probabilities" in kernels.call.wants
 
+    def recompute_layers(self) -> None:
+        """Keep only what goes into each layer for the backward pass, which computes the rest again."""
+        for layer in self.layers:
+            layer.recompute()
+
     def construct(self, input_ids, token_type_ids, attention_mask, rng=None, inputs_embeds=None):
         """Hidden states of the last layer `[B, S, H]`, then (empty where not wanted) tuples of hidden states,
         probabilities, scores.

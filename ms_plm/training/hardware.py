@@ -44,6 +44,8 @@ CUDA_LIBRARIES = {
 """What MindSpore's GPU plugin loads beside the driver -> the package on PyPI that brings it (the extra `gpu`)."""
 CUDA_RELEASES = ((11, 6), (12, 0))
 """First release of CUDA for which MindSpore takes the plugin that loads these libraries, and first that has none."""
+SIMULATED_SOC = "MS_PLM_SIMULATED_SOC"
+"""Environment variable: the chip that a compilation without hardware is for, such as Ascend910B2."""
 GPU_INSTALL = "`pip install '.[gpu]'` in the project's folder"
 GPU_ENVIRONMENT = '`eval "$(ms-plm env gpu)"`'
 
@@ -121,7 +123,8 @@ def _open(name: DeviceName, jit_level: str | None) -> Device:
     ms.set_context(mode=ms.GRAPH_MODE, jit_config={"jit_level": level})
     if name == "cpu":
         return Device(name, cpu_description(), level)
-    model = ms.hal.get_device_name(0, _TARGETS[name])
+    # a simulated device counts as none, so it has no name to ask for
+    model = os.environ.get(SIMULATED_SOC) or ms.hal.get_device_name(0, _TARGETS[name])
     chip = chip_of(model) if name == "ascend" else None
     return Device(name, model, level, chip, peak_flops(chip))
 

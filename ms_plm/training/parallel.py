@@ -69,6 +69,16 @@ def serve_as_scheduler() -> bool:
     return True
 
 
+def join_messages(section: ParallelSection) -> None:
+    """Let MindSpore's graph engine join gradients into messages of `fusion_mb` (Ascend only)."""
+    import mindspore as ms
+
+    options: dict[str, Any] = {}
+    if section.fusion_mb:
+        options["comm_fusion"] = {"allreduce": {"mode": "size", "config": section.fusion_mb}}
+    ms.set_auto_parallel_context(parallel_mode="data_parallel", gradients_mean=False, **options)
+
+
 class Parallel:
     """The group of processes; with one process everything here does nothing.
 
@@ -84,7 +94,6 @@ class Parallel:
         self.rank, self.ranks, self._watch = 0, launched_ranks(), None
         if self.ranks == 1:
             return
-        import mindspore as ms
         from mindspore import communication
 
         try:
@@ -97,10 +106,7 @@ class Parallel:
             ) from error
         self.rank, self.ranks = communication.get_rank(), communication.get_group_size()
         if device == "ascend":
-            options: dict[str, Any] = {}
-            if section.fusion_mb:
-                options["comm_fusion"] = {"allreduce": {"mode": "size", "config": section.fusion_mb}}
-            ms.set_auto_parallel_context(parallel_mode="data_parallel", gradients_mean=False, **options)
+            join_messages(section)
         try:
             self._watch = Watch(self, section)
         except OSError as error:

@@ -20,12 +20,12 @@ from ms_plm.config.precision import PrecisionPolicy, policy_for
 from ms_plm.config.recipe import Recipe
 from ms_plm.data.loader import EvaluationBatches, UpdateLoader
 from ms_plm.data.sources import EVALUATION_SEED, PretrainingData, open_data
-from ms_plm.kernels import Call, Kernels
 from ms_plm.models.folder import check_vocabulary, load, save
 from ms_plm.models.model import Model
 from ms_plm.tasks.pretraining import PretrainingLoss, head_for
 from ms_plm.tasks.runner import PretrainingEvaluator
 from ms_plm.tokenization import Tokenizer
+from ms_plm.training.assembly import build_kernels, build_step, micro_batch, trained
 from ms_plm.training.checkpoint import CheckpointStore
 from ms_plm.training.hardware import Device, open_device
 from ms_plm.training.log import RunLog
@@ -33,7 +33,7 @@ from ms_plm.training.loop import Outcome, Progress, TrainingLoop
 from ms_plm.training.parallel import Parallel
 from ms_plm.training.schedule import build_schedule
 from ms_plm.training.sharding import Sharding
-from ms_plm.training.step import StepOptions, TrainingStep, rng_maker
+from ms_plm.training.step import TrainingStep, rng_maker
 from ms_plm.training.throughput import training_flops
 
 log = logging.getLogger(__name__)
@@ -115,12 +115,7 @@ def _open_data(recipe: Recipe, parallel: Parallel) -> PretrainingData:
 def _build_model(
     recipe: Recipe, data: PretrainingData, device: Device, policy: PrecisionPolicy, parallel: Parallel
 ) -> Model:
-    impl = recipe.impl
-    seed = recipe.train.seed * parallel.ranks + parallel.rank  # for the device's own dropout only
-    call = Call(device.name, policy.precision, training=True, exact_dropout=impl.exact_resume, seed=seed)
-    kernels = Kernels(call, impl.kernels)
-    if not impl.exact_resume and kernels.choose("dropout")[0].name == "stock":
-        log.info("dropout is the device's own (impl.exact_resume: false): a resumed run draws other masks")
+    kernels = build_kernels(recipe, device, policy, parallel.rank, parallel.ranks)
     head, tokenizer = head_for(recipe.data.nsp), data.tokenizer
     if recipe.model.from_:
         parent = place(recipe.model.from_)
@@ -171,7 +166,7 @@ class _Session:
         self.device, self.policy, self.parallel = device, policy, parallel
         train, impl = recipe.train, recipe.impl
         self.total = train.steps or math.ceil(train.epochs * len(data.train) / train.batch)
-        self.micro_batch = impl.micro_batch or max(1, train.batch // parallel.ranks)
+        self.micro_batch = micro_batch(recipe, parallel.ranks)
         self.loader = UpdateLoader(
             data.train,
             data.masking,
@@ -220,15 +215,9 @@ class _Session:
             run_log.close()
 
     def _build_step(self) -> TrainingStep:
-        train, impl, ranks = self.recipe.train, self.recipe.impl, self.parallel.ranks
-        micro_batches = train.batch // (self.micro_batch * ranks)
-        scale = None
-        if self.policy.loss_scaling:
-            scale = impl.loss_scale or float(2**15 * micro_batches * ranks)
-        options = StepOptions(train.clip_norm, scale, impl.loss_scale_window, ranks)
-        named = {name: p for name, p in self.model.parameters_and_names() if p.requires_grad}
-        loss, sharding = PretrainingLoss(self.model, self.recipe.data.nsp), self._sharding(named)
-        return TrainingStep(loss, named, train, self.model.kernels, options, micro_batches > 1, sharding)
+        loss = PretrainingLoss(self.model, self.recipe.data.nsp)
+        sharding = self._sharding(trained(self.model))
+        return build_step(self.recipe, loss, self.model, self.policy, self.parallel.ranks, sharding)
 
     def _sharding(self, named: dict[str, Parameter]) -> Sharding | None:
         if not self.recipe.impl.parallel.shard_optimizer:

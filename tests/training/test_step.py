@@ -59,6 +59,16 @@ def test_twenty_steps_are_the_same_with_reference_kernels(whole: Trainer) -> Non
     np.testing.assert_allclose(_run(whole, 20), _run(reference, 20), rtol=2e-6)
 
 
+@pytest.mark.parametrize("kernels", ["auto", pytest.param("reference", marks=pytest.mark.slow)])
+def test_recomputed_layers_give_the_same_bits(whole: Trainer, kernels: str) -> None:
+    """Dropout included: its masks depend on keys alone."""
+    kept = whole if kernels == "auto" else Trainer(kernels)
+    again = Trainer(kernels, recompute=True)
+    np.testing.assert_array_equal(_run(kept, 3), _run(again, 3))
+    for name, value in kept.values().items():
+        np.testing.assert_array_equal(value, again.values()[name], name)
+
+
 def test_the_same_step_gives_the_same_bits(whole: Trainer) -> None:
     np.testing.assert_array_equal(_run(whole, 3), _run(whole, 3))
 

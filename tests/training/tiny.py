@@ -65,6 +65,7 @@ class Trainer:
         compute: fp32 or fp16.
         nsp: with the next-sentence term.
         optimizer: default: AdamW.
+        recompute: layers compute their forward again.
         changes: to `tiny_config`.
     """
 
@@ -76,11 +77,14 @@ class Trainer:
         compute: str = "fp32",
         nsp: bool = True,
         optimizer: OptimizerSection | None = None,
+        recompute: bool = False,
         **changes,
     ) -> None:
         self.micro_batches, self.nsp = micro_batches, nsp
         chosen = Kernels(Call(training=True, compute=compute), kernels)
         self.model = Model(tiny_config(**changes), head_for(nsp), chosen).initialise(seed=4)
+        if recompute:
+            self.model.encoder.recompute_layers()
         train = TrainSection(steps=10, optimizer=optimizer or OptimizerSection())
         named = dict(self.model.parameters_and_names())
         self.step = TrainingStep(PretrainingLoss(self.model, nsp), named, train, chosen, options, micro_batches > 1)

@@ -1,0 +1,115 @@
+"""`python -m ms_plm_ascend.simulate`: planned memory of a recipe's step for several settings, as a table.
+
+The largest batch that fits each chip is told from the plans: memory grows with the batch in a straight line, whose two
+constants are fitted to the settings that were compiled. A batch beyond them is marked `extrapolated`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ms_plm.common.errors import UserError
+from ms_plm.config.chips import CHIPS
+from ms_plm.config.loading import load_recipe
+from ms_plm_ascend.simulate.dry_run import NOT_TOLD, DryRun, dry_run
+
+FORMS = {"composed": "auto", "flash3": {"relative_attention": "flash3"}, "flash": {"attention": "flash"}}
+"""`--forms` -> `impl.kernels`."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Compile every combination and print a line for each."""
+    args = _parser().parse_intermixed_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    runs: list[DryRun] = []
+    try:
+        _print_row("form", "recompute", "length", "batch", "peak GB", "state GB", "kernels", "flash", "casts", "s")
+        for form, recompute, length in itertools.product(args.forms, args.recompute, args.lengths):
+            group = [_one(args, form, recompute, length, batch) for batch in args.batches]
+            for run in group:
+                _print_run(form, run)
+            print(f"    {largest_batches(group)}", flush=True)
+            runs += group
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(NOT_TOLD)
+    if args.json:
+        Path(args.json).write_text(json.dumps([run.as_dict() for run in runs], indent=1) + "\n")
+    return 0
+
+
+def largest_batches(runs: Sequence[DryRun]) -> str:
+    """The largest forward that fits each chip that trains, by a straight line through the plans of some batches."""
+    if len(runs) < 2:
+        return "largest batch: give two --batches or more"
+    batches, peaks = [run.found["micro_batch"] for run in runs], [run.peak for run in runs]
+    slope, start = np.polyfit(batches, peaks, 1)
+    if slope < 1e-6:  # a kilobyte a sequence
+        return "largest batch: memory does not grow with these batches, what it needs is the update's; give larger ones"
+    off = max(abs(start + slope * batch - peak) / peak for batch, peak in zip(batches, peaks, strict=True))
+    told = []
+    for memory in sorted({chip.memory for chip in CHIPS.values() if chip.trains}):
+        room = next(run.room / run.chip.memory * memory for run in runs)
+        batch = int((room - start) / slope)
+        told.append(f"{batch} in {memory} GB" + (" (extrapolated)" if batch > max(batches) else ""))
+    return f"largest batch: {', '.join(told)}; {slope * 1000:.1f} MB a sequence, line off by {100 * off:.1f} %"
+
+
+def _one(args: argparse.Namespace, form: str, recompute: str, length: int, batch: int) -> DryRun:
+    overrides = {
+        "data.max_length": length,
+        "impl.micro_batch": batch,
+        "train.batch": batch * args.devices * args.micro_batches,
+        "impl.kernels": FORMS[form],
+        "impl.recompute": recompute == "on",
+    }
+    given = [f"{key}={json.dumps(value)}" for key, value in overrides.items()]
+    return dry_run(load_recipe(args.recipe, [*given, *args.overrides]), args.chip, args.devices)
+
+
+def _print_run(form: str, run: DryRun) -> None:
+    graph = run.graph
+    _print_row(
+        form,
+        "on" if run.recipe.impl.recompute else "off",
+        run.recipe.data.max_length,
+        run.found["micro_batch"],
+        f"{run.peak:.2f}",
+        f"{run.state:.2f}",
+        graph.size,
+        graph.count("FlashAttentionScore", "FlashAttentionScoreGrad"),
+        graph.casts + graph.fused_casts,
+        f"{run.found['seconds']:.0f}",
+    )
+
+
+def _print_row(*cells: object) -> None:
+    print("  ".join(f"{cell!s:>9}" for cell in cells), flush=True)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m ms_plm_ascend.simulate", description=__doc__.split("\n")[0])
+    parser.add_argument("recipe", help="name of a shipped recipe, or a file")
+    parser.add_argument("overrides", nargs="*", metavar="key=value")
+    parser.add_argument("--chip", default="910B2", help="which chip (default 910B2); its memory is not a limit here")
+    parser.add_argument("--devices", type=int, default=1, help="devices that train together (default 1)")
+    parser.add_argument("--micro-batches", type=int, default=1, help="forwards an update (default 1)")
+    parser.add_argument("--batches", type=int, nargs="+", default=[32, 64], help="sequences of a forward")
+    parser.add_argument("--lengths", type=int, nargs="+", default=[128], help="tokens of a sequence")
+    parser.add_argument("--forms", nargs="+", choices=sorted(FORMS), default=["composed"], help="attention")
+    parser.add_argument("--recompute", nargs="+", choices=("off", "on"), default=["off"])
+    parser.add_argument("--json", metavar="FILE", help="write everything that was found")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

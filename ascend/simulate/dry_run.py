@@ -1,0 +1,213 @@
+"""A recipe's training step compiled for an Ascend chip here: planned memory, chosen kernels, size of the graph."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from ms_plm.common.errors import UserError
+from ms_plm.config.chips import Chip, chip_named
+from ms_plm.config.loading import save_resolved
+from ms_plm.config.places import place
+from ms_plm.config.recipe import Recipe
+from ms_plm.data.corpus import Corpus
+from ms_plm.data.sources import open_tokenizer
+from ms_plm_ascend.simulate.reading import FLASH, PRODUCTS, Graph, read_log
+from ms_plm_ascend.simulate.stubs import build
+
+log = logging.getLogger(__name__)
+
+VOCABULARY = 21128
+"""Entries of the published Chinese vocabulary: taken where a recipe's own cannot be opened here."""
+GIGABYTE = 1e9
+RESERVED = 0.06
+"""Share of a device's memory that MindSpore leaves to the runtime (61,430 of 65,536 MB in its own log)."""
+HANGS = 3600
+"""Seconds after which a compilation is given up: a loop that waits for a value other than 0 never ends."""
+NOT_TOLD = (
+    "Not told: values (nothing is computed), speed, memory that kernels take for themselves while they run, and "
+    "whether a kernel accepts its arguments on a device."
+)
+
+
+@dataclass(frozen=True)
+class DryRun:
+    """What compiling gave.
+
+    Attributes:
+        recipe, chip, devices: what for.
+        vocabulary: its size, and where it comes from.
+        found: what the worker told.
+        graph: the kernels.
+    """
+
+    recipe: Recipe
+    chip: Chip
+    devices: int
+    vocabulary: tuple[int, str]
+    found: dict
+    graph: Graph
+
+    @property
+    def peak(self) -> float:
+        """Planned peak memory of a device, GB: with the gaps between blocks where MindSpore told them."""
+        return self.graph.with_fragments * 2**20 / GIGABYTE if self.graph.with_fragments else self.allocated
+
+    @property
+    def allocated(self) -> float:
+        """Peak of what is allocated at a time, GB."""
+        return self.found["peak"] / GIGABYTE
+
+    @property
+    def state(self) -> float:
+        """Parameters, moments, sums of gradients: GB that do not depend on the batch."""
+        return self.found["state"] / GIGABYTE
+
+    @property
+    def room(self) -> float:
+        """What a device of this chip has for training, GB."""
+        return self.chip.memory * (1 - RESERVED) * 2**30 / GIGABYTE
+
+    @property
+    def fits(self) -> bool:
+        """Whether the plan fits the device."""
+        return self.peak <= self.room
+
+    def as_dict(self) -> dict:
+        """For JSON."""
+        return {
+            "recipe": self.recipe.name,
+            "chip": self.chip.name,
+            "devices": self.devices,
+            "length": self.recipe.data.max_length,
+            "recompute": self.recipe.impl.recompute,
+            "peak_gb": self.peak,
+            "allocated_gb": self.allocated,
+            "state_gb": self.state,
+            "fits": self.fits,
+            **{key: value for key, value in self.found.items() if key not in ("peak", "state")},
+            **self.graph.as_dict(),
+        }
+
+    def describe(self) -> str:
+        """For people."""
+        found, graph, recipe = self.found, self.graph, self.recipe
+        group = f", one of {self.devices} devices" if self.devices > 1 else ""
+        fused = graph.kinds.get("fused", {})
+        lines = [
+            f"Dry run of {recipe.name} for Ascend {self.chip.name}{group}: compiled in {found['seconds']:.0f} s, "
+            "nothing was trained.",
+            f"  model            {found['parameters'] / 1e6:.1f} M parameters; vocabulary of {self.vocabulary[0]} "
+            f"({self.vocabulary[1]})",
+            f"  a forward        {found['micro_batch']} sequences of {recipe.data.max_length} tokens; "
+            f"{found['micro_batches']} an update",
+            f"  precision        {found['policy']}",
+            f"  planned memory   {self.peak:.1f} GB at the peak ({self.allocated:.1f} GB without gaps between blocks), "
+            f"{self.state:.1f} GB of it parameters and optimizer state",
+            f"  device memory    {self.room:.1f} GB for training: {'fits' if self.fits else self.remedy()}",
+            f"  graph            {graph.size} kernels: "
+            + ", ".join(f"{kernels.total()} {kind}" for kind, kernels in sorted(graph.kinds.items())),
+            f"                   {graph.count(*PRODUCTS)} matrix products, {graph.count(*FLASH)} flash attention, "
+            f"{graph.casts} casts ({graph.fused_casts} more inside {sum(fused.values())} fused groups), "
+            f"{graph.count('AllReduce')} AllReduce",
+            "  kernels chosen",
+        ]
+        lines += [
+            f"    {operation:<24} {name} ({reason.split('; passed over')[0]})"
+            for operation, name, reason in found["chosen"]
+        ]
+        return "\n".join([*lines, NOT_TOLD])
+
+    def remedy(self) -> str:
+        """What to do about a plan that does not fit."""
+        smaller = "a smaller impl.micro_batch"
+        ways = [smaller] if self.recipe.impl.recompute else [smaller, "impl.recompute=true"]
+        return f"DOES NOT FIT: take {' or '.join(ways)}"
+
+
+def dry_run(recipe: Recipe, chip: str = "910B2", devices: int = 1) -> DryRun:
+    """Compile a recipe's training step for a chip, in a process of its own.
+
+    Args:
+        recipe: its data need not be there.
+        chip: as `ms-plm doctor --soc` takes it.
+        devices: how many train together; the step is that of the first.
+
+    Raises:
+        UserError: the recipe's kind or kernels cannot be compiled for the chip, the step does not divide over the
+            devices, or this machine lacks what compiling needs.
+    """
+    target = chip_named(chip)
+    recipe = recipe.model_copy(update={"impl": recipe.impl.model_copy(update={"device": "ascend"})})
+    _check_division(recipe, devices)
+    vocabulary, stubs = vocabulary_of(recipe), build()
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        save_resolved(recipe, folder / "recipe.yaml")
+        arguments = [str(folder / "recipe.yaml"), str(vocabulary[0]), str(devices), str(folder / "result.json")]
+        environment = {**os.environ, **stubs.environment(target, devices)}
+        environment |= {"GLOG_v": "1", "MS_SUBMODULE_LOG_v": "{DEVICE:1}", "PYTHONUNBUFFERED": "1"}
+        _compile([sys.executable, "-m", "ms_plm_ascend.simulate.worker", *arguments], environment, folder)
+        found = json.loads((folder / "result.json").read_text())
+        if "error" in found:
+            raise UserError(found["error"])
+        with (folder / "log").open(errors="replace") as lines:
+            return DryRun(recipe, target, devices, vocabulary, found, read_log(lines))
+
+
+def for_command_line(recipe: Recipe, chip: str) -> str:
+    """What `ms-plm run RECIPE --dry-run-ascend` prints; found by the entry point `ms_plm.dry_runs`."""
+    log.info("compiling for Ascend %s; a large model takes minutes", chip_named(chip).name)
+    return dry_run(recipe, chip).describe()
+
+
+def vocabulary_of(recipe: Recipe) -> tuple[int, str]:
+    """Size of a recipe's vocabulary, and where it was found."""
+    parent = place(recipe.model.from_) if recipe.model.from_ else None
+    if recipe.model.vocab_size:
+        return recipe.model.vocab_size, "model.vocab_size"
+    if tokenizer := open_tokenizer(recipe.data, parent):
+        return tokenizer.vocab_size, recipe.data.tokenizer or recipe.model.from_
+    if recipe.data.corpus and place(recipe.data.corpus).is_dir():
+        return Corpus.open(place(recipe.data.corpus)).tokenizer().vocab_size, recipe.data.corpus
+    return VOCABULARY, "of the published Chinese models: the recipe's own is not here; see model.vocab_size"
+
+
+def _check_division(recipe: Recipe, devices: int) -> None:
+    per_forward = (recipe.impl.micro_batch or max(1, recipe.train.batch // devices)) * devices
+    if recipe.train.batch % per_forward:
+        raise UserError(
+            f"train.batch {recipe.train.batch} does not divide into forwards of {per_forward} sequences "
+            f"(impl.micro_batch x {devices} devices). Change one of them."
+        )
+
+
+def _compile(command: list[str], environment: dict[str, str], folder: Path) -> None:
+    """Run the worker; its log goes to a file, which is kept if it fails."""
+    with (folder / "log").open("w") as output:
+        try:
+            code = subprocess.run(command, env=environment, stdout=output, stderr=output, timeout=HANGS).returncode
+        except subprocess.TimeoutExpired:
+            code = f"still running after {HANGS} s"
+    if (folder / "result.json").is_file():
+        return
+    kept = Path(tempfile.gettempdir()) / f"ascend_dry_run_{os.getpid()}.log"
+    shutil.copy(folder / "log", kept)
+    raise UserError(
+        f"MindSpore could not compile this step for Ascend (exit code {code}): {_reason(kept)} Its log is {kept}."
+    )
+
+
+def _reason(path: Path) -> str:
+    """The line of a failed compilation's log that says most."""
+    lines = [line.strip() for line in path.read_text(errors="replace").splitlines()]
+    errors = [line for line in lines if line.startswith(("RuntimeError", "TypeError", "ValueError", "MemoryError"))]
+    errors += [line for line in lines if "[ERROR]" in line and "'te'" not in line]
+    return (errors or lines or ["it said nothing."])[0][:500]

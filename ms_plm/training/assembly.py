@@ -1,0 +1,72 @@
+"""A recipe's sections made into the parts of a step; every kind of training and the dry run build theirs here."""
+
+from __future__ import annotations
+
+import logging
+
+from mindspore import nn
+
+from ms_plm.config.precision import PrecisionPolicy
+from ms_plm.config.recipe import Recipe
+from ms_plm.kernels import Call, Kernels
+from ms_plm.models.model import Model
+from ms_plm.training.hardware import Device
+from ms_plm.training.sharding import Sharding
+from ms_plm.training.step import StepOptions, TrainingStep
+
+log = logging.getLogger(__name__)
+
+
+def micro_batch(recipe: Recipe, ranks: int) -> int:
+    """Sequences of one forward on one device."""
+    return recipe.impl.micro_batch or max(1, recipe.train.batch // ranks)
+
+
+def build_kernels(recipe: Recipe, device: Device, policy: PrecisionPolicy, rank: int = 0, ranks: int = 1) -> Kernels:
+    """The implementations that training takes on a device.
+
+    Raises:
+        UserError: one was asked for (`impl.kernels`) that cannot serve this run.
+    """
+    impl = recipe.impl
+    seed = recipe.train.seed * ranks + rank  # for the device's own dropout only
+    kernels = Kernels(
+        Call(device.name, policy.precision, True, exact_dropout=impl.exact_resume, seed=seed), impl.kernels
+    )
+    if not impl.exact_resume and kernels.choose("dropout")[0].name == "stock":
+        log.info("dropout is the device's own (impl.exact_resume: false): a resumed run draws other masks")
+    return kernels
+
+
+def build_step(
+    recipe: Recipe,
+    loss: nn.Cell,
+    model: Model,
+    policy: PrecisionPolicy,
+    ranks: int = 1,
+    sharding: Sharding | None = None,
+) -> TrainingStep:
+    """The compiled update of a recipe.
+
+    Args:
+        recipe: its train and impl sections count.
+        loss: see `TrainingStep`; over `model`.
+        model: its parameters that require gradients are trained.
+        policy: decides on a loss scale.
+        ranks: number of processes.
+        sharding: of the optimizer's state.
+    """
+    train, impl = recipe.train, recipe.impl
+    micro_batches = train.batch // (micro_batch(recipe, ranks) * ranks)
+    scale = None
+    if policy.loss_scaling:
+        scale = impl.loss_scale or float(2**15 * micro_batches * ranks)
+    if impl.recompute:
+        model.encoder.recompute_layers()
+    options = StepOptions(train.clip_norm, scale, impl.loss_scale_window, ranks)
+    return TrainingStep(loss, trained(model), train, model.kernels, options, micro_batches > 1, sharding)
+
+
+def trained(model: nn.Cell) -> dict:
+    """Parameters that training changes, by the names under which their state is stored."""
+    return {name: parameter for name, parameter in model.parameters_and_names() if parameter.requires_grad}

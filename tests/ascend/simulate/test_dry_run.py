@@ -1,0 +1,127 @@
+"""Dry runs: what is checked before compiling, what is told of a plan, and (slow) plans of real graphs."""
+
+import json
+from collections import Counter
+
+import pytest
+
+from ms_plm.cli.main import main as ms_plm
+from ms_plm.common.errors import UserError
+from ms_plm.config.chips import CHIPS
+from ms_plm.config.loading import load_recipe
+from ms_plm_ascend.simulate import dry_run as module
+from ms_plm_ascend.simulate.__main__ import largest_batches, main
+from ms_plm_ascend.simulate.dry_run import DryRun, dry_run, vocabulary_of
+from ms_plm_ascend.simulate.reading import Graph
+
+NAME = "nezha_base_pretrain_ascend"
+SMALL = [
+    *("model.num_hidden_layers=1", "model.hidden_size=128", "model.num_attention_heads=2"),
+    *("model.intermediate_size=256", "model.vocab_size=512", "impl.micro_batch=16", "train.batch=16"),
+]
+
+
+def plan(batch: int, gigabytes: float, chip: str = "910B2", recompute: bool = False) -> DryRun:
+    recipe = load_recipe(NAME, [f"impl.recompute={json.dumps(recompute)}"])
+    graph = Graph({"aclnn": Counter(MatMul=3, Cast=1), "fused": Counter(GraphKernel_Cast_Add_fusion=2)})
+    found = {
+        "peak": int(gigabytes * 1e9),
+        "state": 10**9,
+        "parameters": 5_000_000,
+        "micro_batch": batch,
+        "micro_batches": 2,
+        "policy": "products in float16",
+        "seconds": 1.0,
+        "chosen": [["linear", "reference", "asked for; passed over: native"]],
+    }
+    return DryRun(recipe, CHIPS[chip], 1, (512, "model.vocab_size"), found, graph)
+
+
+def test_a_plan_tells_memory_kernels_and_what_it_does_not_know():
+    text = plan(16, 20.0).describe()
+    assert "20.0 GB at the peak" in text
+    assert "1.0 GB of it parameters" in text
+    assert "64.6 GB for training: fits" in text
+    assert "6 kernels: 4 aclnn, 2 fused" in text
+    assert "1 casts (2 more inside 2 fused groups)" in text
+    assert "linear                   reference (asked for)" in text
+    assert "Not told: values" in text
+
+
+def test_a_plan_that_does_not_fit_names_the_ways_out():
+    assert "DOES NOT FIT: take a smaller impl.micro_batch or impl.recompute=true" in plan(16, 40.0, "910A").describe()
+    assert plan(16, 40.0, "910A", recompute=True).describe().count("impl.recompute") == 0
+
+
+def test_the_largest_batch_is_where_the_line_meets_the_memory():
+    """1 GB and 0.25 GB a sequence: 125 fill 32.3 GB, 254 fill 64.6 GB."""
+    told = largest_batches([plan(16, 5.0), plan(32, 9.0), plan(160, 41.0)])
+    assert told.startswith(
+        "largest batch: 125 in 32 GB, 254 in 64 GB (extrapolated); 250.0 MB a sequence, line off by 0.0"
+    )
+    assert largest_batches([plan(16, 5.0)]) == "largest batch: give two --batches or more"
+    assert "memory does not grow with these batches" in largest_batches([plan(16, 5.0), plan(32, 5.0)])
+
+
+def test_the_vocabulary_is_the_recipes_or_the_published_one_and_says_so(tmp_path):
+    assert vocabulary_of(load_recipe(NAME, ["model.vocab_size=700"])) == (700, "model.vocab_size")
+    assert vocabulary_of(load_recipe("quickstart"))[0] == 1500
+    size, source = vocabulary_of(load_recipe(NAME, [f"data.corpus={tmp_path}/none"]))
+    assert size == 21128
+    assert "is not here" in source
+
+
+def test_a_batch_that_does_not_divide_is_refused_before_anything_is_built(monkeypatch):
+    monkeypatch.setattr(module, "build", lambda: pytest.fail("built"))
+    with pytest.raises(UserError, match=r"train.batch 16 does not divide into forwards of 128 sequences"):
+        dry_run(load_recipe(NAME, SMALL), devices=8)
+
+
+def test_the_command_line_refuses_chips_that_do_not_exist(capsys):
+    assert ms_plm(["run", NAME, "--dry-run-ascend", "910Z"]) == 1
+    assert "no Ascend chip is called '910Z'" in capsys.readouterr().err
+
+
+def test_the_command_line_prints_the_plan(monkeypatch, capsys):
+    monkeypatch.setattr(module, "dry_run", lambda recipe, chip: plan(16, 20.0, chip))
+    assert ms_plm(["run", NAME, "--dry-run-ascend", "910B3"]) == 0
+    assert "Dry run of nezha_base_pretrain_ascend for Ascend 910B3" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_plan_is_the_same_twice_and_recomputing_lowers_it():
+    first, again = (dry_run(load_recipe(NAME, SMALL)) for _ in range(2))
+    assert first.found["peak"] == again.found["peak"]
+    assert first.graph.kinds == again.graph.kinds
+    deep = [*SMALL, "model.num_hidden_layers=4", "data.max_length=256"]
+    kept, recomputed = (dry_run(load_recipe(NAME, [*deep, f"impl.recompute={on}"])) for on in ("false", "true"))
+    assert recomputed.found["peak"] < 0.8 * kept.found["peak"]
+    assert recomputed.graph.count("MatMul") > kept.graph.count("MatMul")
+
+
+@pytest.mark.slow
+def test_flash3_is_six_flash_kernels_a_layer_and_products_run_on_aclnn():
+    run = dry_run(load_recipe(NAME, [*SMALL, 'impl.kernels={"relative_attention": "flash3"}', "data.max_length=256"]))
+    assert run.graph.count("FlashAttentionScore") == run.graph.count("FlashAttentionScoreGrad") == 3
+    assert run.graph.kinds["aclnn"]["MatMul"] == run.graph.count("MatMul") > 0
+    assert run.graph.count("Softmax") == 0
+    chosen = {operation: name for operation, name, _ in run.found["chosen"]}
+    assert chosen["relative_attention"] == "flash3"
+
+
+@pytest.mark.slow
+def test_gradients_travel_in_a_few_messages_and_shared_state_is_smaller():
+    whole = [*SMALL[:-1], "train.batch=128"]
+    joined, single, shared = (
+        dry_run(load_recipe(NAME, [*whole, f"impl.parallel.{switch}"]), devices=8)
+        for switch in ("fusion_mb=32", "fusion_mb=0", "shard_optimizer=true")
+    )
+    assert 0 < joined.graph.count("AllReduce") < single.graph.count("AllReduce")
+    assert shared.found["state"] < joined.found["state"]
+    assert shared.graph.count("Broadcast") > 0
+
+
+@pytest.mark.slow
+def test_a_form_that_cannot_serve_the_run_is_an_error_in_plain_words(capsys):
+    assert main([NAME, "impl.precision=fp32", *SMALL[:5], "--batches", "16", "--forms", "flash3"]) == 1
+    assert "relative_attention: flash3 cannot be used here" in capsys.readouterr().err
