@@ -10,8 +10,8 @@ from ms_plm.config.precision import Precision, policy_for
 
 OVERFLOWS = {
     "inf_nan": "becomes infinite, which the finite check of every update sees",
-    "saturates": "becomes the largest number (saturation); only the chip's status register tells. The finite check of "
-    "an update does not read it yet: fp16 training is not safe here",
+    "saturates": "becomes the largest number (saturation); only the chip's status register tells, which every fp16 "
+    "update clears and reads (not yet run on hardware)",
 }
 
 

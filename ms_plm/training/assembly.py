@@ -11,6 +11,7 @@ from ms_plm.config.recipe import Recipe
 from ms_plm.kernels import Call, Kernels
 from ms_plm.models.model import Model
 from ms_plm.training.hardware import Device
+from ms_plm.training.overflow import NpuStatus
 from ms_plm.training.sharding import Sharding
 from ms_plm.training.step import StepOptions, TrainingStep
 
@@ -63,7 +64,8 @@ def build_step(
         scale = impl.loss_scale or float(2**15 * micro_batches * ranks)
     if impl.recompute:
         model.encoder.recompute_layers()
-    options = StepOptions(train.clip_norm, scale, impl.loss_scale_window, ranks)
+    status = NpuStatus if policy.loss_scaling and policy.overflow == "saturates" else None
+    options = StepOptions(train.clip_norm, scale, impl.loss_scale_window, ranks, status)
     return TrainingStep(loss, trained(model), train, model.kernels, options, micro_batches > 1, sharding)
 
 

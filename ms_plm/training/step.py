@@ -20,6 +20,7 @@ from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
 from ms_plm.config.recipe import TrainSection
 from ms_plm.kernels import Kernels
 from ms_plm.training.optimizer import Optimizer
+from ms_plm.training.overflow import LARGEST, WatchedForward
 from ms_plm.training.sharding import HandOut, Sharding
 
 
@@ -31,12 +32,14 @@ class StepOptions(NamedTuple):
         loss_scale: first loss scale, or None where no scaling is needed.
         window: good updates after which the scale doubles.
         ranks: number of processes whose gradients are added.
+        status: for chips whose overflow saturates, makes the cell that reads their register; see `training.overflow`.
     """
 
     clip_norm: float = 1.0
     loss_scale: float | None = None
     window: int = 1000
     ranks: int = 1
+    status: Callable[[], nn.Cell] | None = None
 
 
 class StepResult(NamedTuple):
@@ -88,15 +91,20 @@ class AddOverRanks(nn.Cell):
 
 
 class AddGradients(nn.Cell):
-    """Loss terms and gradients added over ranks, with the gradients' norm."""
+    """Loss terms and gradients added over ranks, with the gradients' norm: `LARGEST` if a forward told of overflow."""
 
     def __init__(self, options: StepOptions, kernels: Kernels) -> None:
         super().__init__(auto_prefix=False)
         self.over_ranks, self.norm = AddOverRanks(options.ranks), kernels.build("gradient_norm")
+        self.watched = options.status is not None
 
     def construct(self, terms, gradients):
         gradients = self.over_ranks(gradients)
-        return self.over_ranks((terms,))[0], self.norm(gradients), gradients
+        terms, norm = self.over_ranks((terms,))[0], self.norm(gradients)
+        if self.watched:  # the last term counts forwards that overflowed
+            norm = ops.select(terms[-1] > 0, Tensor(LARGEST, ms.float32), norm)
+            terms = terms[:-1]
+        return terms, norm, gradients
 
 
 class ApplyGradients(nn.Cell):
@@ -118,8 +126,8 @@ class ApplyGradients(nn.Cell):
     def construct(self, norm, gradients, learning_rate):
         """`norm` is that of all gradients, `gradients` are those of the optimizer's tensors; both times the scale."""
         scale = self.scale + 0.0
+        finite = norm < LARGEST  # neither NaN nor infinite, nor what infinity becomes where overflow saturates
         norm = norm / scale
-        finite = ops.isfinite(norm)
         if finite:
             factor = 1.0 / scale
             if self.clipping:
@@ -159,7 +167,7 @@ class _Forward(nn.Cell):
 class _Gradients(nn.Cell):
     """Forward and gradients of an update's only micro-batch, added over ranks."""
 
-    def __init__(self, forward: _Forward, scale: Parameter, add: AddGradients) -> None:
+    def __init__(self, forward: nn.Cell, scale: Parameter, add: AddGradients) -> None:
         super().__init__(auto_prefix=False)
         self.forward, self.scale, self.add = forward, scale, add
 
@@ -210,7 +218,7 @@ class _Accumulators(nn.Cell):
 class _AccumulateStep(nn.Cell):
     """Adds one micro-batch to the accumulators."""
 
-    def __init__(self, forward: _Forward, scale: Parameter, sums: _Accumulators) -> None:
+    def __init__(self, forward: nn.Cell, scale: Parameter, sums: _Accumulators) -> None:
         super().__init__(auto_prefix=False)
         self.forward, self.scale, self.sums = forward, scale, sums
 
@@ -285,8 +293,10 @@ class TrainingStep:
         self.optimizer = Optimizer(dict(named), train.optimizer, kernels, sharding)
         self.applier = ApplyGradients(self.optimizer, options)
         forward, add = _Forward(loss, parameters), AddGradients(options, kernels)
+        if options.status is not None:
+            forward = WatchedForward(forward, options.status())
         if accumulate:
-            sums = _Accumulators(named, len(loss.terms), add)
+            sums = _Accumulators(named, len(loss.terms) + (options.status is not None), add)
             self._add = _AccumulateStep(forward, self.applier.scale, sums)
             self._gradients, self._update = _TakeStep(sums), _ApplyStep(sums, self.applier)
         else:

@@ -72,12 +72,6 @@ def run(recipe: Recipe, folder: Path, resume: bool, started: Callable[[], None])
     """
     device = open_device(recipe.impl)
     policy = policy_for(recipe.impl.precision, device.name, device.chip)
-    if policy.loss_scaling and policy.overflow == "saturates":
-        log.warning(
-            "fp16 saturates on an Ascend %s: an overflow is not infinite there, and the finite check of an update "
-            "cannot see it. Watch the loss, or set impl.precision=fp32.",
-            device.chip,
-        )
     parallel = Parallel(recipe.impl.parallel, device.name)
     try:
         data = _open_data(recipe, parallel)

@@ -120,10 +120,10 @@ class Slope(nn.Cell):
 class Scaled:
     """A step over `Slope` with a loss scale that doubles after three good updates."""
 
-    def __init__(self, loss_scale: float | None = 1024.0, accumulate: bool = False) -> None:
+    def __init__(self, loss_scale: float | None = 1024.0, accumulate: bool = False, status=None) -> None:
         self.loss = Slope()
         train = TrainSection(steps=5, optimizer=OptimizerSection(name="lamb"))
-        options = StepOptions(loss_scale=loss_scale, window=3)
+        options = StepOptions(loss_scale=loss_scale, window=3, status=status)
         named = {"dense.weight": self.loss.weight}
         self.step = TrainingStep(self.loss, named, train, Kernels(Call(training=True)), options, accumulate)
 
@@ -224,3 +224,45 @@ def test_half_precision_learns_through_an_overflow(half: Trainer) -> None:
 
 def test_half_precision_begins_where_full_precision_does(whole: Trainer, half: Trainer) -> None:
     np.testing.assert_allclose(_run(half, 3), _run(whole, 3), rtol=2e-3)
+
+
+class _Register(nn.Cell):
+    """Stands in for a chip's register: what is to be read lies in a parameter, and clearing is counted."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.word = Parameter(Tensor(np.zeros((), np.float32)), name="word", requires_grad=False)
+        self.cleared = Parameter(Tensor(np.zeros((), np.float32)), name="cleared", requires_grad=False)
+
+    def clear(self, after):
+        return ops.assign_add(self.cleared, ops.depend(Tensor(np.ones((), np.float32)), after))
+
+    def read(self, after):
+        return ops.depend(self.word, after) + 0.0
+
+
+@pytest.mark.parametrize("accumulate", [False, True])
+def test_where_overflow_saturates_the_register_decides(accumulate: bool) -> None:
+    """Gradients stay finite; the update is skipped and the scale halved all the same, and the next one is applied."""
+    registers = []
+
+    def register() -> _Register:
+        registers.append(_Register())
+        return registers[-1]
+
+    step = Scaled(accumulate=accumulate, status=register)
+    parts = (0.5, 0.25)[: 1 + accumulate]
+    assert bool(step.update(*parts).finite.asnumpy())
+    before = step.state()
+    ops.assign(registers[0].word, Tensor(np.float32(1.0)))
+    result = step.update(*parts)
+    assert result.terms.shape == (1,)
+    assert np.isfinite(result.terms.asnumpy()).all()
+    assert not bool(result.finite.asnumpy())
+    after = step.state()
+    for name in KEPT:
+        np.testing.assert_array_equal(before[name], after[name])
+    assert (after["loss_scale"], after["skipped_updates"], after["good_updates"]) == (512.0, 1, 0)
+    ops.assign(registers[0].word, Tensor(np.float32(0.0)))
+    assert bool(step.update(*parts).finite.asnumpy())
+    assert float(registers[0].cleared.asnumpy()) == 3 * len(parts)
