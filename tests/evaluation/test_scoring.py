@@ -1,0 +1,55 @@
+"""A task's figures go by the names of its classes and metrics."""
+
+import pytest
+
+from ms_plm.common.errors import UserError
+from ms_plm.data.benchmarks import TASKS, TextExample, own_texts
+from ms_plm.evaluation.scoring import METRICS, score
+
+
+def examples(*labels, groups=None):
+    return [
+        TextExample(str(number), "text", label=label, group=groups[number] if groups else None)
+        for number, label in enumerate(labels)
+    ]
+
+
+def test_every_metric_of_every_task_is_known():
+    for task in TASKS.values():
+        assert task.metrics
+        assert set(task.metrics) <= set(METRICS), task.name
+
+
+def test_figures_come_in_the_order_of_the_task():
+    found = score(TASKS["glue/mrpc"], examples("1", "0", "1", "1"), ["1", "1", "0", "1"])
+    assert list(found) == ["accuracy", "f1"]
+    assert found == pytest.approx({"accuracy": 0.5, "f1": 2 / 3})
+
+
+def test_classes_are_compared_by_name_whatever_their_order():
+    labels = ["neutral", "entailment", "contradiction"]
+    assert score(TASKS["glue/mnli"], examples(*labels), labels)["accuracy"] == 1
+    own = own_texts({"train": "a.tsv"}, "x", metrics=["macro_f1"])
+    assert score(own, examples("a", "b"), ["a", "a"], labels=("b", "a")) == pytest.approx({"macro_f1": 1 / 3})
+
+
+def test_numbers_are_correlated():
+    found = score(TASKS["glue/sts-b"], examples(1.0, 2.0, 4.0), [10, 20, 40])
+    assert found == pytest.approx({"pearson_spearman": 1, "pearson": 1, "spearman": 1})
+
+
+def test_answers_of_a_question_are_judged_together():
+    found = score(TASKS["superglue/multirc"], examples("1", "0", "1", groups="aab"), ["1", "1", "1"])
+    assert found == pytest.approx({"multirc_f1a": 0.8, "multirc_em": 0.5, "accuracy": 2 / 3})
+
+
+def test_what_cannot_be_compared_is_named():
+    task = TASKS["glue/cola"]
+    with pytest.raises(UserError, match="1 predictions for 2 examples"):
+        score(task, examples("1", "0"), ["1"])
+    with pytest.raises(UserError, match="example 1 has no label"):
+        score(task, examples("1", None), ["1", "1"])
+    with pytest.raises(UserError, match="class 'yes'; expected one of '0', '1'"):
+        score(task, examples("1", "0"), ["1", "yes"])
+    with pytest.raises(UserError, match="no metric 'rouge'; there are accuracy"):
+        score(own_texts({"train": "a.tsv"}, "x", metrics=["rouge"]), examples("1"), ["1"], labels="1")
