@@ -3,7 +3,15 @@
 import pytest
 
 from ms_plm.common.errors import UserError
-from ms_plm.data.benchmarks import TASKS, TextExample, own_texts
+from ms_plm.data.benchmarks import (
+    TASKS,
+    ChoiceExample,
+    QuestionExample,
+    TextExample,
+    TokensExample,
+    own_texts,
+    own_tokens,
+)
 from ms_plm.evaluation.scoring import METRICS, score
 
 
@@ -53,3 +61,20 @@ def test_what_cannot_be_compared_is_named():
         score(task, examples("1", "0"), ["1", "yes"])
     with pytest.raises(UserError, match="no metric 'rouge'; there are accuracy"):
         score(own_texts({"train": "a.tsv"}, "x", metrics=["rouge"]), examples("1"), ["1"], labels="1")
+
+
+def test_tags_answers_and_choices_are_compared_too():
+    tagged = [TokensExample("0", ("小", "明"), ("B-PER", "I-PER")), TokensExample("1", ("去",), ("O",))]
+    found = score(own_tokens({"train": "a.txt"}), tagged, [["B-PER", "I-PER"], ["B-PER"]])
+    assert found == pytest.approx({"entity_f1": 2 / 3, "entity_precision": 0.5, "entity_recall": 1})
+
+    asked = [QuestionExample("0", "q", "c", (("the cat", 0), ("dog", 1))), QuestionExample("1", "q", "c", (), True)]
+    found = score(TASKS["squad2"], asked, ["Dog", ""])
+    assert set(found.values()) == {1.0}
+    with pytest.raises(UserError, match="example 0 has no label"):
+        score(TASKS["squad2"], [QuestionExample("0", "q", "c")], ["a"])
+
+    chosen = [ChoiceExample("0", "c", None, ("a", "b"), 1), ChoiceExample("1", "c", None, ("a", "b"), 0)]
+    assert score(TASKS["clue/c3"], chosen, [1, 1]) == {"accuracy": 0.5}
+    several = [ChoiceExample("0", "c", "q", ("Ann", "Ann B", "Bo"), 1, ("Ann B", "Ann B C"))]
+    assert score(TASKS["superglue/record"], several, [0]) == pytest.approx({"record_f1": 2 / 3, "record_em": 0})

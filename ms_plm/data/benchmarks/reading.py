@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ms_plm.common.errors import UserError
-from ms_plm.data.benchmarks.examples import Example, Split, TextExample, TokensExample
+from ms_plm.data.benchmarks.examples import ChoiceExample, Example, QuestionExample, Split, TextExample, TokensExample
 from ms_plm.data.benchmarks.files import Place
 from ms_plm.data.benchmarks.tasks import BenchmarkTask, Source
 
@@ -131,7 +131,7 @@ class _Labels:
                 return self._without(example, place)
             return replace(example, tags=tuple(self._name(tag, place) for tag in example.tags))
         if not isinstance(example, TextExample):
-            return example
+            return example if _is_answered(example) else self._without(example, place)
         label = example.label
         if label is None or label == "":
             return self._without(replace(example, label=None), place)
@@ -175,6 +175,12 @@ class _Labels:
         found = {example.label for example in examples if isinstance(example, TextExample)}
         found |= {tag for example in examples if isinstance(example, TokensExample) for tag in example.tags or ()}
         return tuple(sorted(map(str, found), key=_order))
+
+
+def _is_answered(example: QuestionExample | ChoiceExample) -> bool:
+    if isinstance(example, QuestionExample):
+        return bool(example.answers) or example.impossible
+    return example.label is not None or bool(example.answers)
 
 
 def _order(label: str) -> tuple[bool, int, str]:

@@ -18,6 +18,11 @@ COUNTS = {
     ("clue/tnews", "clue/tnews"): {"train": 53360, "dev": 10000},
     ("clue/ocnli", "clue/ocnli"): {"train": 10000, "dev": 3000, "test": 3000},
     ("clue/cmnli", "clue/cmnli"): {"dev": 12241},
+    ("clue/c3", "clue/c3"): {"train": 6013 + 5856, "dev": 1991 + 1825, "test": 2002 + 1890},
+    ("clue/cmrc2018", "qa/cmrc2018"): {"dev": 3219},
+    ("squad2", "qa/squad2_half_dev"): {"dev": 6078},
+    ("xquad/en", "qa/xquad"): {"test": 1190},
+    ("xquad/zh", "qa/xquad"): {"test": 1190},
 }
 FEW_SHOT = {
     ("clue/csl", "csl"): {"train_0": 32, "train_few_all": 160, "dev_0": 32, "dev_few_all": 160, "test_public": 2838},
@@ -28,6 +33,7 @@ FEW_SHOT = {
         "dev_few_all": 159,
         "test_public": 976,
     },
+    ("clue/chid", "chid"): {"train_0": 42, "train_few_all": 202, "dev_0": 42, "dev_few_all": 202, "test_public": 2002},
     ("clue/iflytek", "iflytek"): {"train_0": 928, "dev_0": 690, "test_public": 1749},
 }
 
@@ -57,3 +63,9 @@ def test_the_disagreed_examples_of_ocnli_are_those_marked_so(shared_data):
     lines = (shared_data / "clue" / "ocnli" / "dev.json").read_text(encoding="utf-8").splitlines()
     found = read_split(TASKS["clue/ocnli"], shared_data / "clue" / "ocnli", "dev")
     assert found.dropped.total() == sum('"label":"-"' in line for line in lines) > 0
+
+
+def test_half_of_the_questions_of_squad_2_have_no_answer(shared_data):
+    found = read_split(TASKS["squad2"], shared_data / "qa" / "squad2_half_dev", "dev")
+    assert sum(example.impossible for example in found.examples) == 3168
+    assert all(bool(example.answers) != example.impossible for example in found.examples)
