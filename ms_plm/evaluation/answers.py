@@ -16,6 +16,8 @@ from difflib import SequenceMatcher
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ms_plm.data.windows import Answer
+
 Labels = Sequence[Sequence[str]]
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
@@ -92,6 +94,27 @@ def best_threshold(answered: ArrayLike, unanswered: ArrayLike, null_scores: Arra
     totals = unanswered.sum() + np.concatenate([[0.0], np.cumsum(gains)])
     best = int(np.argmax(totals > totals.max() - 1e-9 * len(answered)))  # rounding decides nothing
     return float(thresholds[best - 1]) if best else -math.inf, float(totals[best] / len(answered))
+
+
+def answer_threshold(
+    found: Sequence[Answer],
+    labels: Labels,
+    figures: Callable[[Sequence[str], Labels], list[float]] = squad_f1_each,
+) -> tuple[float, float]:
+    """`best_threshold` for answers as `find_answers` gives them.
+
+    Args:
+        found: one per question.
+        labels: accepted texts of each question.
+        figures: the figure of each question.
+
+    Returns:
+        The threshold for `Answer.text`, and the mean figure with it.
+    """
+    unanswered = figures([""] * len(found), labels)
+    return best_threshold(
+        figures([answer.text() for answer in found], labels), unanswered, [answer.null_difference for answer in found]
+    )
 
 
 def cmrc_em(predictions: Sequence[str], labels: Labels) -> float:

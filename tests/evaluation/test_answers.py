@@ -10,7 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ms_plm.data.windows import Answer, Candidate
 from ms_plm.evaluation.answers import (
+    answer_threshold,
     best_threshold,
     cmrc_em,
     cmrc_f1,
@@ -99,6 +101,19 @@ def test_the_best_threshold_is_the_best_of_all(questions):
     candidates = [-math.inf, *sorted(set(nulls))]
     assert figure == pytest.approx(max(map(mean, candidates)))
     assert threshold == next(t for t in candidates if mean(t) > figure - 1e-9)
+
+
+def test_answers_without_confidence_are_withheld_where_that_helps():
+    found = [
+        Answer("0", (Candidate("cat", 5.0, 0, 3),), 1.0),
+        Answer("1", (Candidate("dog", 2.0, 0, 3),), 2.5),
+        Answer("2", (Candidate("a dog", 1.0, 0, 5),), 0.9),
+        Answer("3", (), 0.0),
+    ]
+    labels = [["cat"], [], ["dog"], []]
+    threshold, figure = answer_threshold(found, labels)
+    assert (threshold, figure) == (pytest.approx(-0.1), 1.0)
+    assert [answer.text(threshold) for answer in found] == ["cat", "", "a dog", ""]
 
 
 PUNCTUATION = "-:_*^/\\~`+=，。：？！“”；’《》·、「」（）－～『』"

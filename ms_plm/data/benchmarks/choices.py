@@ -28,7 +28,8 @@ from ms_plm.data.benchmarks.tasks import BenchmarkTask, Source
 
 Read = Iterator[tuple[Place, ChoiceExample]]
 GAP = "[MASK]" * 4
-"""What stands where an idiom is asked for; they have four characters, rarely more."""
+"""What stands where an idiom is asked for; they have four characters, rarely more. In a call of the tokenizer it is
+the token that it names."""
 OTHER_GAP = "[UNK]"
 """What stands where another idiom of the same text is asked for."""
 _IDIOM = re.compile(r"#idiom\d*#")
@@ -85,10 +86,16 @@ class Idioms:
                     answer = answers.get(gap[0]) if several else record.get("answer")
                     if answer is None and labelled:
                         raise UserError(f"{place}: no answer for {gap[0]}; expected it in the record or in {beside}.")
-                    name = gap[0] if several else name_of(record.get("id", number))
                     yield (
                         place,
-                        ChoiceExample(name, _gap_shown(text, gap), None, choices, _number(answer, choices, place)),
+                        ChoiceExample(
+                            id=gap[0] if several else name_of(record.get("id", number)),
+                            context=_gap_shown(text, gap),
+                            question=None,
+                            choices=choices,
+                            label=_number(answer, choices, place),
+                            group=str(number) if several else None,
+                        ),
                     )
 
 

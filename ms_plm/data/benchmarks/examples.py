@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class TextExample:
     """One text, or two, and what is said of them.
 
@@ -26,7 +26,7 @@ class TextExample:
     group: str | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class TokensExample:
     """Words (or characters) and as many tags, such as `B-PER`; `tags` is None where the file has none."""
 
@@ -35,7 +35,7 @@ class TokensExample:
     tags: tuple[str, ...] | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class QuestionExample:
     """A question about a text that holds the answer, or says that it has none.
 
@@ -54,7 +54,7 @@ class QuestionExample:
     impossible: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ChoiceExample:
     """Several choices, one of which fits.
 
@@ -65,6 +65,7 @@ class ChoiceExample:
         choices: as many as the file has, two at least.
         label: number of the right choice, from 0; None where the file has none.
         answers: texts that count as right where there may be several (ReCoRD), else empty.
+        group: examples that share it choose from the same choices (the gaps of a record of ChID), else None.
     """
 
     id: str
@@ -73,6 +74,7 @@ class ChoiceExample:
     choices: tuple[str, ...]
     label: int | None = None
     answers: tuple[str, ...] = ()
+    group: str | None = None
 
 
 Example = TextExample | TokensExample | QuestionExample | ChoiceExample

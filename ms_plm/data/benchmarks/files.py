@@ -11,7 +11,7 @@ from typing import Any
 from ms_plm.common.errors import UserError
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Place:
     """Where something stands: what begins every message."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -182,23 +183,19 @@ def two_mentions(record: dict[str, Any], place: Place) -> tuple[str, str | None]
 def two_word_mentions(record: dict[str, Any], place: Place) -> tuple[str, str | None]:
     """SuperGLUE's WSC: the same marks; its indices count words between blanks."""
     text, target = text_of(record, "text", place), mapping(entry(record, "target", place), place)
-    begins = [index for index, before in enumerate(" " + text[:-1]) if before == " " and text[index] != " "]
+    found = list(re.finditer(r"\S+", text))
     spans = []
     for number, (left, right) in ((1, "__"), (2, "[]")):
         words = text_of(target, f"span{number}_text", place)
         index = whole_of(target, f"span{number}_index", place)
-        if not 0 <= index < len(begins):
-            raise UserError(f"{place}: span{number}_index is {index}; the text has {len(begins)} words.")
-        begin = begins[index]
-        found = text[begin : begin + len(words)]
-        # some spans differ from the text in case or punctuation: then the marks go by their number of words
-        end = begin + len(words) if found.casefold() == words.casefold() else _end(text, begin, len(words.split()))
+        if not 0 <= index < len(found):
+            raise UserError(f"{place}: span{number}_index is {index}; the text has {len(found)} words.")
+        begin = found[index].start()
+        end = begin + len(words)
+        if text[begin:end].casefold() != words.casefold():  # as some differ in punctuation: by the number of words
+            end = found[min(index + len(words.split()), len(found)) - 1].end()
         spans.append((begin, end, text[begin:end], left, right))
     return _with_marks(text, spans, place), None
-
-
-def _end(text: str, begin: int, words: int) -> int:
-    return begin + len(" ".join(text[begin:].split(" ")[:words]))
 
 
 def word_in_context(record: dict[str, Any], place: Place) -> tuple[str, str | None]:

@@ -66,7 +66,10 @@ class Columns:
             return
         columns = [column + len(cells) if column < 0 else column for column in (self.word, self.tag)]
         if not all(0 <= column < len(cells) for column in columns) or columns[0] == columns[1]:
-            raise UserError(f"{place}: {len(cells)} columns; expected a word in {self.word} and a tag in {self.tag}.")
+            raise UserError(
+                f"{place}: {len(cells)} columns; expected a word in {self.word} and a tag in {self.tag}. If "
+                "words may be blanks, say what separates the columns."
+            )
         word, tag = (cells[column] for column in columns)
         if not word or not tag:
             raise UserError(f"{place}: an empty {'tag' if word else 'word'}.")

@@ -48,9 +48,9 @@ def test_each_gap_of_chid_is_an_example(tmp_path):
     found = read(tmp_path, "clue/chid", "train", files)
     choices = ("画蛇添足", "守株待兔")
     assert found == (
-        ChoiceExample("#idiom01#", f"先{GAP}后{OTHER_GAP}。", None, choices, 1),
-        ChoiceExample("#idiom02#", f"先{OTHER_GAP}后{GAP}。", None, choices, 0),
-        ChoiceExample("#idiom03#", f"再{GAP}", None, choices, 0),
+        ChoiceExample("#idiom01#", f"先{GAP}后{OTHER_GAP}。", None, choices, 1, group="0"),
+        ChoiceExample("#idiom02#", f"先{OTHER_GAP}后{GAP}。", None, choices, 0, group="0"),
+        ChoiceExample("#idiom03#", f"再{GAP}", None, choices, 0, group="0"),
     )
 
 
