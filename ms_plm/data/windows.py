@@ -29,7 +29,6 @@ class Window:
         input_ids, token_type_ids: int32 `[seq]`, not padded; the attention mask is all ones.
         context: position of the first token of the text.
         offsets: int64 `[tokens, 2]`: first character, and one after the last, of each token of the text in the window.
-        owned: bool `[tokens]`: whether no other window shows the token with more text around it.
         start, end: positions of the answer's first and last token; both 0, which is [CLS], where the window does not
             hold the whole answer, or the question has none or is unlabelled.
     """
@@ -39,7 +38,6 @@ class Window:
     token_type_ids: np.ndarray
     context: int
     offsets: np.ndarray
-    owned: np.ndarray
     start: int = 0
     end: int = 0
 
@@ -100,26 +98,13 @@ def _windows(
     while spans[-1][1] < count:
         begin = spans[-1][0] + min(stride, room)
         spans.append((begin, min(begin + room, count)))
-    owner = _owners(spans, count)
-    for number, (begin, stop) in enumerate(spans):
+    for begin, stop in spans:
         ids = np.array([*head, *text.ids[begin:stop].tolist(), sep], np.int32)
         types = np.zeros(len(ids), np.int32)
         types[len(head) :] = 1
         shown = answer is not None and begin <= answer[0] and answer[1] < stop
         start, end = (place - begin + len(head) for place in answer) if shown else (0, 0)
-        yield ids, types, len(head), text.offsets[begin:stop], owner[begin:stop] == number, start, end
-
-
-def _owners(spans: Sequence[tuple[int, int]], count: int) -> np.ndarray:
-    """For each piece `[count]` the window with most on its poorer side; of equal ones the longer, then the first."""
-    best, owner = np.full(count, -1.0), np.zeros(count, np.int64)
-    for number, (begin, stop) in enumerate(spans):
-        places = np.arange(begin, stop)
-        around = np.minimum(places - begin, stop - 1 - places) + 0.01 * (stop - begin)
-        better = around > best[begin:stop]
-        best[begin:stop][better] = around[better]
-        owner[begin:stop][better] = number
-    return owner
+        yield ids, types, len(head), text.offsets[begin:stop], start, end
 
 
 @dataclass(frozen=True)
@@ -167,9 +152,10 @@ def find_answers(
 ) -> list[Answer]:
     """The answers of all questions, from scores of the tokens of their windows.
 
-    A text's score is that of its first token as a start plus that of its last one as an end; both stand in one window,
-    which is the one that shows the first token best. "No answer" scores those of [CLS]. (BERT's `run_squad.py`, but
-    over all spans instead of the best starts with the best ends.)
+    A text's score is that of its first token as a start plus that of its last one as an end, both in one window; the
+    window where it is highest counts. "No answer" scores those of [CLS]. (As in BERT's `run_squad.py`, but over all
+    spans, not the best starts with the best ends; and a span is not tied to the window that shows its first token with
+    most text around, which need not hold its end.)
 
     Args:
         examples: as `question_windows` had them.
@@ -203,7 +189,7 @@ def _candidates(
     if not count:
         return
     here = slice(window.context, window.context + count)
-    first = np.where(window.owned, np.asarray(starts, np.float64)[here], -np.inf)
+    first = np.asarray(starts, np.float64)[here]
     last = np.append(np.asarray(ends, np.float64)[here], np.full(max_answer, -np.inf))
     spans = first[:, None] + np.lib.stride_tricks.sliding_window_view(last, max_answer)[:count]
     flat = spans.ravel()
