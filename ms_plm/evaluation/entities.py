@@ -1,16 +1,13 @@
-"""Entities as runs of tags, and precision, recall and F1 over them, as the CoNLL script counts.
-
-A run may be written in BIO, BIOES or IOB1, and broken runs count as the script reads them: an entity begins at B or S,
-behind O, E or S, and where the type changes; everything else goes on with it.
-"""
+"""Precision, recall and F1 over entities, as the CoNLL script counts them."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ms_plm.common.errors import UserError
+from ms_plm.data.tags import entities
 
 Tags = Sequence[Sequence[str]]
 
@@ -37,19 +34,6 @@ class Figures:
     def f1(self) -> float:
         """Harmonic mean of both."""
         return 2 * self.hits / (self.predicted + self.labelled) if self.hits else 0.0
-
-
-def entities(tags: Sequence[str]) -> Iterator[tuple[str, int, int]]:
-    """`(type, first, one after the last)` of each entity of one sentence."""
-    begin, kind, before = 0, "", "O"
-    for place, tag in enumerate([*tags, "O"]):
-        mark, new_kind = tag[:1], tag[1:].removeprefix("-")
-        starts = mark != "O" and (mark in "BS" or before in "OES" or new_kind != kind)
-        if before != "O" and (starts or mark == "O"):
-            yield kind, begin, place
-        if starts:
-            begin = place
-        before, kind = mark, new_kind
 
 
 def entity_figures(predictions: Tags, labels: Tags) -> dict[str, Figures]:

@@ -23,7 +23,7 @@ from ms_plm.data.benchmarks.files import (
     text_of,
     whole_of,
 )
-from ms_plm.data.benchmarks.superglue import splits
+from ms_plm.data.benchmarks.superglue import superglue_splits, superglue_submission
 from ms_plm.data.benchmarks.tasks import BenchmarkTask, Source
 
 Read = Iterator[tuple[Place, ChoiceExample]]
@@ -200,6 +200,18 @@ CHOICES = (
         ("accuracy",),
         submission=submission("chid11", "chid10", answers=True),
     ),
-    BenchmarkTask("superglue/copa", "multiple_choice", splits(Alternatives()), ("accuracy",)),
-    BenchmarkTask("superglue/record", "multiple_choice", splits(Entities()), ("record_f1", "record_em")),
+    BenchmarkTask(
+        "superglue/copa",
+        "multiple_choice",
+        superglue_splits(Alternatives()),
+        ("accuracy",),
+        submission=superglue_submission("COPA"),
+    ),
+    BenchmarkTask(
+        "superglue/record",
+        "multiple_choice",
+        superglue_splits(Entities()),
+        ("record_f1", "record_em"),
+        submission=superglue_submission("ReCoRD"),
+    ),
 )

@@ -5,16 +5,21 @@ Classes are named as the files name them (booleans in lower case). COPA and ReCo
 
 from __future__ import annotations
 
-from ms_plm.data.benchmarks.tasks import BenchmarkTask, Reader, Source, one
+from ms_plm.data.benchmarks.tasks import BenchmarkTask, Reader, Source, Submission, one
 from ms_plm.data.benchmarks.texts import Fields, Marked, Passages, two_word_mentions, word_in_context
 
 _BOOLEAN = ("false", "true")
 _ENTAILMENT = ("entailment", "not_entailment")
 
 
-def splits(reader: Reader) -> dict[str, tuple[Source, ...]]:
+def superglue_splits(reader: Reader) -> dict[str, tuple[Source, ...]]:
     """train.jsonl, val.jsonl and test.jsonl; the second is called dev here as everywhere."""
     return {"train": one("train.jsonl", reader), "dev": one("val.jsonl", reader), "test": one("test.jsonl", reader)}
+
+
+def superglue_submission(name: str, **spelling: str) -> Submission:
+    """A file of predictions for the test set."""
+    return Submission("superglue", {"test": f"{name}.jsonl"}, spelling)
 
 
 def _fields(text: str, pair: str) -> Fields:
@@ -25,44 +30,50 @@ SUPERGLUE_TEXTS = (
     BenchmarkTask(
         "superglue/boolq",
         "classification",
-        splits(_fields("question", "passage")),
+        superglue_splits(_fields("question", "passage")),
         ("accuracy",),
         _BOOLEAN,
+        submission=superglue_submission("BoolQ"),
     ),
     BenchmarkTask(
         "superglue/cb",
         "classification",
-        splits(_fields("premise", "hypothesis")),
+        superglue_splits(_fields("premise", "hypothesis")),
         ("accuracy", "macro_f1"),
         ("contradiction", "entailment", "neutral"),
+        submission=superglue_submission("CB"),
     ),
     BenchmarkTask(
         "superglue/rte",
         "classification",
-        splits(_fields("premise", "hypothesis")),
+        superglue_splits(_fields("premise", "hypothesis")),
         ("accuracy",),
         _ENTAILMENT,
+        submission=superglue_submission("RTE"),
     ),
     BenchmarkTask(
         "superglue/wic",
         "classification",
-        splits(Marked(word_in_context)),
+        superglue_splits(Marked(word_in_context)),
         ("accuracy",),
         _BOOLEAN,
+        submission=superglue_submission("WiC"),
     ),
     BenchmarkTask(
         "superglue/wsc",
         "classification",
-        splits(Marked(two_word_mentions)),
+        superglue_splits(Marked(two_word_mentions)),
         ("accuracy",),
         _BOOLEAN,
+        submission=superglue_submission("WSC", true="True", false="False"),
     ),
     BenchmarkTask(
         "superglue/multirc",
         "classification",
-        splits(Passages()),
+        superglue_splits(Passages()),
         ("multirc_f1a", "multirc_em", "accuracy"),
         ("0", "1"),
+        submission=superglue_submission("MultiRC"),
     ),
     BenchmarkTask(
         "superglue/ax-b",
@@ -70,6 +81,7 @@ SUPERGLUE_TEXTS = (
         {"test": one("AX-b.jsonl", _fields("sentence1", "sentence2"))},
         ("matthews", "accuracy"),
         _ENTAILMENT,
+        submission=superglue_submission("AX-b"),
     ),
     BenchmarkTask(
         "superglue/ax-g",
@@ -77,5 +89,6 @@ SUPERGLUE_TEXTS = (
         {"test": one("AX-g.jsonl", _fields("premise", "hypothesis"))},
         ("accuracy",),
         _ENTAILMENT,
+        submission=superglue_submission("AX-g"),
     ),
 )

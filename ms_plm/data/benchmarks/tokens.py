@@ -11,7 +11,7 @@ from ms_plm.common.errors import UserError
 from ms_plm.data.benchmarks.clue import splits
 from ms_plm.data.benchmarks.examples import TokensExample
 from ms_plm.data.benchmarks.files import Place, entry, lines, mapping, name_of, records, sequence, text_of
-from ms_plm.data.benchmarks.tasks import BenchmarkTask, one
+from ms_plm.data.benchmarks.tasks import BenchmarkTask, Submission, one
 
 OVERLAPPING = "entities that overlap another one"
 _CLUENER = (
@@ -125,6 +125,7 @@ TOKENS = (
         splits(CharacterEntities()),
         ("entity_f1", "entity_precision", "entity_recall"),
         ("O", *(f"{mark}-{kind}" for kind in _CLUENER for mark in "BI")),
+        submission=Submission("entities", {"test": "cluener_predict.json"}),
     ),
 )
 

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from ms_plm.common.errors import UserError
-from ms_plm.data.benchmarks import TASKS, Split, TextExample, write_predictions
+from ms_plm.data.benchmarks import TASKS, ChoiceExample, Split, TextExample, read_split, write_predictions
 
 
 def split(name, ids=("0", "7"), task="glue/cola"):
@@ -48,6 +48,51 @@ def test_a_file_has_its_official_name_and_form(tmp_path, name, part, predictions
     assert path == tmp_path / file
     assert path.read_text(encoding="utf-8") == content
     assert [found.name for found in tmp_path.iterdir()] == [file]
+
+
+def written(folder, name, examples, predictions):
+    path = write_predictions(TASKS[name], Split("", "test", (), tuple(examples), None), predictions, folder)
+    return path.name, [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def test_superglue_takes_an_object_an_example(tmp_path):
+    texts = split("test").examples
+    assert written(tmp_path, "superglue/boolq", texts, ["true", "false"]) == (
+        "BoolQ.jsonl",
+        [{"idx": 0, "label": "true"}, {"idx": 7, "label": "false"}],
+    )
+    assert written(tmp_path, "superglue/wsc", texts, ["true", "false"])[1][0] == {"idx": 0, "label": "True"}
+    choices = [ChoiceExample("4", "c", "q", ("Ann", "Bo"))]
+    assert written(tmp_path, "superglue/copa", choices, [1]) == ("COPA.jsonl", [{"idx": 4, "label": 1}])
+    assert written(tmp_path, "superglue/record", choices, [1]) == ("ReCoRD.jsonl", [{"idx": 4, "label": "Bo"}])
+
+
+def test_what_belongs_to_a_passage_of_multirc_is_one_object(tmp_path):
+    groups = [("0", "0-1", "0"), ("0", "0-1", "1"), ("0", "0-2", "2"), ("5", "5-3", "3")]
+    examples = [TextExample(f"{group}-{answer}", "t", "p", group=group) for _, group, answer in groups]
+    assert written(tmp_path, "superglue/multirc", examples, ["1", "0", "0", "1"])[1] == [
+        {
+            "idx": 0,
+            "passage": {
+                "questions": [
+                    {"idx": 1, "answers": [{"idx": 0, "label": 1}, {"idx": 1, "label": 0}]},
+                    {"idx": 2, "answers": [{"idx": 2, "label": 0}]},
+                ]
+            },
+        },
+        {"idx": 5, "passage": {"questions": [{"idx": 3, "answers": [{"idx": 3, "label": 1}]}]}},
+    ]
+
+
+def test_entities_of_cluener_are_written_as_they_are_read(tmp_path):
+    label = {"name": {"小明": [[0, 1], [4, 5]]}, "position": {"行长": [[2, 3]]}}
+    line = json.dumps({"id": 0, "text": "小明行长小明", "label": label}, ensure_ascii=False)
+    (tmp_path / "train.json").write_text(line + "\n", encoding="utf-8")
+    examples = read_split(TASKS["cluener"], tmp_path, "train").examples
+    assert written(tmp_path, "cluener", examples, [examples[0].tags]) == (
+        "cluener_predict.json",
+        [{"id": 0, "label": label}],
+    )
 
 
 def test_each_test_set_has_a_file_of_its_own():
