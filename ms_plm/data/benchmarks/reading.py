@@ -132,14 +132,15 @@ class _Labels:
             return replace(example, tags=tuple(self._name(tag, place) for tag in example.tags))
         if not isinstance(example, TextExample):
             return example if _is_answered(example) else self._without(example, place)
-        label = example.label
+        label = example.label.strip() if isinstance(example.label, str) else example.label
         if label is None or label == "":
             return self._without(replace(example, label=None), place)
         if self._task.kind == "regression":
             return replace(example, label=self._number(label, place))
         if label in self._task.unlabelled:
             return None
-        return replace(example, label=self._name(label, place))
+        name = self._name(label, place)
+        return example if name == example.label else replace(example, label=name)
 
     def _without(self, example: Example, place: Place) -> Example:
         if self.required:

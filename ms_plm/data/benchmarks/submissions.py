@@ -78,6 +78,10 @@ def _records(task: BenchmarkTask, split: Split, values: Sequence[Any]) -> Iterat
 
 def _answers(task: BenchmarkTask, split: Split, values: Sequence[Any]) -> Iterator[str]:
     found = {example.id: value for example, value in zip(split.examples, values, strict=True)}
+    if len(found) < len(values):
+        raise UserError(
+            f"{task.name}: {len(values)} questions, but only {len(found)} different ids; each needs its own."
+        )
     yield json.dumps(found, ensure_ascii=False, indent=2)
 
 

@@ -90,5 +90,7 @@ def test_predictions_are_one_object(tmp_path):
     examples = tuple(QuestionExample(f"Q{number}", "", "") for number in range(2))
     path = write_predictions(TASKS["clue/cmrc2018"], Split("", "test", (), examples, None), ["北京", ""], tmp_path)
     assert (path.name, json.loads(path.read_text())) == ("cmrc2018_predict.json", {"Q0": "北京", "Q1": ""})
+    with pytest.raises(UserError, match="2 questions, but only 1 different ids"):
+        write_predictions(TASKS["clue/cmrc2018"], Split("", "test", (), examples[:1] * 2, None), ["a", "b"], tmp_path)
     path = write_predictions(TASKS["squad2"], Split("", "dev", (), examples, None), ["a", ""], tmp_path)
     assert json.loads(path.read_text()) == {"Q0": "a", "Q1": ""}

@@ -437,6 +437,11 @@ def test_the_classes_of_your_own_files_are_those_of_the_training_file_in_order(t
         read_split(task, tmp_path, "dev")
 
 
+def test_blanks_around_a_label_do_not_make_another_class(tmp_path):
+    written(tmp_path, {"train.tsv": tsv("xy", ("c", " good"), ("a", "good "))})
+    assert read_split(own_texts({"train": "train.tsv"}, "x", label="y"), tmp_path, "train").labels == ("good",)
+
+
 def test_your_own_regression_needs_numbers(tmp_path):
     written(tmp_path, {"a.tsv": tsv("xy", ("c", "-7.5"))})
     task = own_texts({"train": "a.tsv"}, "x", label="y", kind="regression")
