@@ -78,6 +78,23 @@ def test_an_answer_goes_to_its_tokens_and_back(context, data):
     assert answer.text(threshold=0) == context[start:stop]
 
 
+def test_every_answer_is_told_by_exactly_the_windows_that_hold_it_whole():
+    context = "北京大学在，。abc！中" * 2
+    (pieces,) = TOKENIZER.pieces([context])
+    for first, last in itertools.combinations_with_replacement(range(len(pieces.ids)), 2):
+        start, stop = int(pieces.offsets[first, 0]), int(pieces.offsets[last, 1])
+        for window in windows_of(question(context, context[start:stop], start)):
+            offsets = window.offsets.tolist()
+            if offsets[0][0] <= start and stop <= offsets[-1][1]:
+                told = [
+                    window.context + [pair[side] for pair in offsets].index(end)
+                    for side, end in ((0, start), (1, stop))
+                ]
+                assert [window.start, window.end] == told
+            else:
+                assert (window.start, window.end) == (0, 0)
+
+
 def test_an_answer_inside_a_token_is_the_token():
     example = question("在ab。", "b", 2)
     assert answer_pieces(example, TOKENIZER.pieces([example.context])[0]) == (1, 1)

@@ -325,6 +325,12 @@ def test_examples_without_an_agreed_label_are_left_out_and_counted(tmp_path):
     assert dict(found.dropped) == {"no agreed label": 1}
 
 
+def test_marks_of_neighbouring_words_stand_side_by_side(tmp_path):
+    target = {"span1_index": 1, "span1_text": "小明", "span2_index": 3, "span2_text": "他"}
+    written(tmp_path, {"test.json": jsonl({"text": "叫小明他来", "target": target, "id": 0})})
+    assert read_split(TASKS["clue/cluewsc2020"], tmp_path, "test").examples[0].text == "叫_小明_[他]来"
+
+
 def test_mnli_goes_by_name_in_the_order_of_berts_own_scripts(tmp_path):
     found = read_task(TASKS["glue/mnli"], written(tmp_path, GLUE["glue/mnli"][0]))
     assert {read.labels for read in found.values()} == {("contradiction", "entailment", "neutral")}
