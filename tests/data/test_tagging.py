@@ -35,6 +35,12 @@ def test_tags_go_to_first_tokens_and_back(sentences, max_length):
     assert read_tags(examples, windows, predicted, LABELS) == [list(example.tags) for example in examples]
 
 
+def test_sentences_are_numbered_across_the_blocks_in_which_they_are_tokenized(monkeypatch):
+    monkeypatch.setattr("ms_plm.data.tagging._BLOCK", 2)
+    windows = list(tag_windows([TokensExample(str(n), tuple("北京ab."[n])) for n in range(5)], TOKENIZER, 9))
+    assert [(window.example, TOKENIZER.tokens(window.input_ids)[1]) for window in windows] == list(enumerate("北京ab."))
+
+
 def test_tokens_are_those_of_the_words_one_by_one():
     example = TokensExample("0", ("北京", "aab", "\u200b", "."))
     (window,) = tag_windows([example], TOKENIZER, 20)

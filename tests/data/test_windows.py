@@ -95,6 +95,16 @@ def test_every_answer_is_told_by_exactly_the_windows_that_hold_it_whole():
                 assert (window.start, window.end) == (0, 0)
 
 
+def test_questions_are_numbered_across_the_blocks_in_which_they_are_tokenized(monkeypatch):
+    monkeypatch.setattr("ms_plm.data.windows._BLOCK", 2)
+    contexts = ["北京", "大学" * 9, "在", "abc", "ab"]
+    windows = list(question_windows([question(text) for text in contexts], TOKENIZER, 16, 4, 3))
+    assert sorted({window.example for window in windows}) == list(range(5))
+    for window in windows:
+        (pieces,) = TOKENIZER.pieces([contexts[window.example]])
+        assert set(window.input_ids[window.context : -1]) <= set(pieces.ids)
+
+
 def test_an_answer_inside_a_token_is_the_token():
     example = question("在ab。", "b", 2)
     assert answer_pieces(example, TOKENIZER.pieces([example.context])[0]) == (1, 1)

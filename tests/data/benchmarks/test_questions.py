@@ -44,7 +44,7 @@ def test_answers_and_their_offsets_are_read(tmp_path, name, split, file):
 
 def test_what_squad_2_says_about_unanswerable_questions_is_kept_and_plausible_answers_are_not(tmp_path):
     plausible = [{"text": "北京", "answer_start": 4}]
-    content = squad(question(1, is_impossible=False), question(2, [], is_impossible=True, plausible_answers=plausible))
+    content = squad(question(1, is_impossible=False), question(2, is_impossible=True, plausible_answers=plausible))
     first, second = read(tmp_path, "squad2", "train", "train-v2.0.json", content)
     assert not first.impossible
     assert (second.answers, second.impossible) == ((), True)

@@ -331,6 +331,16 @@ def test_marks_of_neighbouring_words_stand_side_by_side(tmp_path):
     assert read_split(TASKS["clue/cluewsc2020"], tmp_path, "test").examples[0].text == "叫_小明_[他]来"
 
 
+@pytest.mark.parametrize(
+    ("index", "words", "expected"),
+    [(1, "Dr. Ann's", "The _Dr. Anns_ [he] left"), (4, "left now", "The Dr. Anns [he] _left_")],
+)
+def test_words_that_differ_from_those_at_their_place_are_marked_by_their_number(tmp_path, index, words, expected):
+    target = {"span1_index": index, "span1_text": words, "span2_index": 3, "span2_text": "He"}
+    written(tmp_path, {"test.jsonl": jsonl({"text": "The Dr. Anns he left", "target": target, "idx": 0})})
+    assert read_split(TASKS["superglue/wsc"], tmp_path, "test").examples[0].text == expected
+
+
 def test_mnli_goes_by_name_in_the_order_of_berts_own_scripts(tmp_path):
     found = read_task(TASKS["glue/mnli"], written(tmp_path, GLUE["glue/mnli"][0]))
     assert {read.labels for read in found.values()} == {("contradiction", "entailment", "neutral")}
