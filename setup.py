@@ -30,6 +30,7 @@ EXTRAS = {
         "hypothesis>=6.80",
         "networkx>=3.1",
         "ruff>=0.17,<0.18",
+        "seqeval>=1.2.2",  # an oracle for figures of entities
         "psutil>=5.9",
         "setuptools>=68",
         "wheel",

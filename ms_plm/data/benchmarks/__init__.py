@@ -1,0 +1,44 @@
+"""Benchmarks and your own labelled files: what their files hold, and files of predictions for their servers."""
+
+from ms_plm.data.benchmarks.choices import CHOICES
+from ms_plm.data.benchmarks.clue import CLUE_TEXTS
+from ms_plm.data.benchmarks.examples import (
+    ChoiceExample,
+    Example,
+    QuestionExample,
+    Split,
+    TextExample,
+    TokensExample,
+)
+from ms_plm.data.benchmarks.glue import GLUE
+from ms_plm.data.benchmarks.others import OTHER_TEXTS, own_texts
+from ms_plm.data.benchmarks.questions import QUESTIONS, own_questions
+from ms_plm.data.benchmarks.reading import read_split, read_task
+from ms_plm.data.benchmarks.submissions import write_predictions
+from ms_plm.data.benchmarks.superglue import SUPERGLUE_TEXTS
+from ms_plm.data.benchmarks.tasks import BenchmarkTask, Source, Submission
+from ms_plm.data.benchmarks.tokens import TOKENS, own_tokens
+
+TASKS: dict[str, BenchmarkTask] = {
+    task.name: task for task in (*GLUE, *CLUE_TEXTS, *SUPERGLUE_TEXTS, *OTHER_TEXTS, *QUESTIONS, *CHOICES, *TOKENS)
+}
+"""All benchmark tasks by name."""
+
+__all__ = [
+    "TASKS",
+    "BenchmarkTask",
+    "ChoiceExample",
+    "Example",
+    "QuestionExample",
+    "Source",
+    "Split",
+    "Submission",
+    "TextExample",
+    "TokensExample",
+    "own_questions",
+    "own_texts",
+    "own_tokens",
+    "read_split",
+    "read_task",
+    "write_predictions",
+]
