@@ -15,7 +15,8 @@ from ms_plm.common.errors import UserError
 from ms_plm.config.model import ModelConfig
 from ms_plm.config.places import place
 from ms_plm.config.precision import policy_for
-from ms_plm.config.recipe import METHODS, Recipe, Section
+from ms_plm.config.recipe import KINDS, Recipe
+from ms_plm.config.sections import Section
 
 KeyPath = tuple[str, ...]
 
@@ -30,28 +31,35 @@ class Complaint:
 
 def check(values: dict[str, Any]) -> tuple[Recipe | None, list[Complaint]]:
     """The recipe, or None and what is wrong. `values` is left as it is."""
-    method = METHODS.get(values.get("kind"), Section) if isinstance(values.get("kind"), str) else Section
+    kind = values.get("kind")
+    parts = KINDS.get(kind, {}) if isinstance(kind, str) else {}
     complaints: list[Complaint] = []
-    known = _without_unknown(values, Recipe, method, (), complaints)
-    given = known.pop("method", None)
+    known, whole = _without_unknown(values, Recipe, parts, (), complaints), True
+    for name, section in parts.items():
+        given = known.pop(name, None)
+        try:
+            known[name] = section.model_validate({} if given is None else given)
+        except ValidationError as error:
+            complaints += [_complaint(item, (name,)) for item in error.errors()]
+            known[name], whole = section.model_construct(), False
     try:
-        parsed = method.model_validate({} if given is None else given)
-    except ValidationError as error:
-        complaints += [_complaint(item, ("method",)) for item in error.errors()]
-        parsed = None
-    try:
-        recipe = Recipe.model_validate({**known, "method": parsed or method.model_construct()})
+        recipe = Recipe.model_validate(known)
     except ValidationError as error:
         return None, complaints + [_complaint(item) for item in error.errors()]
-    complaints += _across_sections(recipe)
+    if whole:
+        complaints += _across_sections(recipe)
     return (None if complaints else recipe), complaints
 
 
-def _keys(section: type[Section], method: type[Section]) -> dict[str, type[Section] | None]:
+Parts = dict[str, type[Section]]  # those sections of a recipe that depend on its kind
+
+
+def _keys(section: type[Section], parts: Parts) -> dict[str, type[Section] | None]:
     """The keys of a section as written in YAML, each with the section inside it, if any."""
     keys = {}
     for name, info in section.model_fields.items():
-        inner = method if section is Recipe and name == "method" else _section_in(info.annotation)
+        inner = parts.get(name) if section is Recipe else None
+        inner = inner or _section_in(info.annotation)
         keys[info.alias or name] = inner
     return keys
 
@@ -62,22 +70,22 @@ def _section_in(annotation: Any) -> type[Section] | None:
     return next((found for part in get_args(annotation) if (found := _section_in(part))), None)
 
 
-def _paths(section: type[Section], method: type[Section], prefix: KeyPath = ()) -> list[KeyPath]:
+def _paths(section: type[Section], parts: Parts, prefix: KeyPath = ()) -> list[KeyPath]:
     """Every key path that a recipe may hold."""
     paths = []
-    for key, inner in _keys(section, method).items():
+    for key, inner in _keys(section, parts).items():
         paths.append((*prefix, key))
         if inner:
-            paths += _paths(inner, method, (*prefix, key))
+            paths += _paths(inner, parts, (*prefix, key))
     return paths
 
 
 def describe_keys(kind: str = "pretrain") -> list[tuple[str, str, str]]:
     """Every key of a recipe of this kind: its path, its default (empty: none) and what it means."""
-    method = METHODS[kind]
+    parts = KINDS[kind]
 
     def walk(section: type[Section], prefix: str) -> Iterator[tuple[str, str, str]]:
-        for (key, inner), info in zip(_keys(section, method).items(), section.model_fields.values(), strict=True):
+        for (key, inner), info in zip(_keys(section, parts).items(), section.model_fields.values(), strict=True):
             if inner:
                 yield prefix + key, "", info.description or (inner.__doc__ or "").split("\n")[0]
                 yield from walk(inner, f"{prefix}{key}.")
@@ -96,31 +104,31 @@ def _options(annotation: Any) -> str:
 
 
 def _without_unknown(
-    values: dict[str, Any], section: type[Section], method: type[Section], path: KeyPath, complaints: list[Complaint]
+    values: dict[str, Any], section: type[Section], parts: Parts, path: KeyPath, complaints: list[Complaint]
 ) -> dict[str, Any]:
     """A copy without unknown keys, which become complaints; so the rest is checked as well."""
-    keys = _keys(section, method)
+    keys = _keys(section, parts)
     result = {}
     for key, value in values.items():
         here = (*path, key)
         if key not in keys:
-            complaints.append(Complaint(here, f"unknown key; {_suggestion(here, keys, method)}"))
+            complaints.append(Complaint(here, f"unknown key; {_suggestion(here, keys, parts)}"))
             continue
         inner = keys[key]
         if inner and isinstance(value, dict):
-            value = _without_unknown(value, inner, method, here, complaints)
+            value = _without_unknown(value, inner, parts, here, complaints)
         elif inner and isinstance(value, list):
             value = [
-                _without_unknown(item, inner, method, here, complaints) if isinstance(item, dict) else item
+                _without_unknown(item, inner, parts, here, complaints) if isinstance(item, dict) else item
                 for item in value
             ]
         result[key] = value
     return result
 
 
-def _suggestion(path: KeyPath, keys: dict[str, Any], method: type[Section]) -> str:
+def _suggestion(path: KeyPath, keys: dict[str, Any], parts: Parts) -> str:
     """Which known key was probably meant: near in this section, else of the same name elsewhere, else near anywhere."""
-    everywhere = _paths(Recipe, method)
+    everywhere = _paths(Recipe, parts)
     if near := difflib.get_close_matches(path[-1], keys, 1):
         return f"did you mean {'.'.join((*path[:-1], near[0]))}?"
     if same := [p for p in everywhere if p[-1] == path[-1]]:
@@ -158,11 +166,8 @@ def _complaint(error: ErrorDetails, prefix: KeyPath = ()) -> Complaint:
 def _across_sections(recipe: Recipe) -> list[Complaint]:
     """What no section can see alone."""
     complaints = []
-    data, train, impl = recipe.data, recipe.train, recipe.impl
-    if not (data.text or data.corpus or data.mindrecord):
-        complaints.append(
-            Complaint(("data",), "says nowhere what to train on; set one of data.text, data.corpus, data.mindrecord.")
-        )
+    train, impl = recipe.train, recipe.impl
+    complaints += _OF_KIND[recipe.kind](recipe)
     if impl.micro_batch and train.batch % impl.micro_batch:
         complaints.append(
             Complaint(
@@ -183,6 +188,26 @@ def _across_sections(recipe: Recipe) -> list[Complaint]:
         except UserError as error:
             complaints.append(Complaint(("impl", "precision"), str(error).removeprefix("impl.precision: ")))
     return complaints
+
+
+def _of_pretraining(recipe: Recipe) -> list[Complaint]:
+    data, complaints = recipe.data, []
+    if not (data.text or data.corpus or data.mindrecord):
+        text = "says nowhere what to train on; set one of data.text, data.corpus, data.mindrecord."
+        complaints.append(Complaint(("data",), text))
+    if recipe.train.checkpoint.best == "metric":
+        text = "pretraining has no metric of a task; expected loss, accuracy or none."
+        complaints.append(Complaint(("train", "checkpoint", "best"), text))
+    return complaints
+
+
+def _of_finetuning(recipe: Recipe) -> list[Complaint]:
+    if recipe.model.from_:
+        return []
+    return [Complaint(("model", "from"), "is missing; name the folder of a pretrained model.")]
+
+
+_OF_KIND = {"pretrain": _of_pretraining, "finetune": _of_finetuning}
 
 
 def _beyond_positions(recipe: Recipe) -> list[Complaint]:

@@ -27,6 +27,7 @@ COMMAND_LINE = "command line"
 EXCLUSIVE: tuple[frozenset[KeyPath], ...] = (
     frozenset({("train", "steps"), ("train", "epochs")}),
     frozenset({("data", "text"), ("data", "corpus"), ("data", "mindrecord")}),
+    frozenset({("data", "task"), ("data", "own")}),
     frozenset({("train", "schedule", "warmup_steps"), ("train", "schedule", "warmup_ratio")}),
 )
 """Keys of which a recipe gives one: setting one in a higher layer clears the others below it."""
@@ -93,7 +94,7 @@ def save_resolved(recipe: Recipe, path: str | Path) -> None:
     """Write a recipe with every value spelled out, so that `load_recipe(path)` gives an equal one."""
     values = recipe.model_dump(mode="json", by_alias=True, exclude_none=True)
     if recipe.model.from_:
-        values["model"] = {"from": recipe.model.from_}
+        values["model"] = {"from": recipe.model.from_, "fresh": recipe.model.fresh}
     write_yaml(Path(path), values, "Resolved recipe: every value of the run, defaults included.")
 
 

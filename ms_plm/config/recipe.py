@@ -4,21 +4,20 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from ms_plm.config.finetuning import FinetuneMethod, TaskDataSection, TaskEvaluateSection
 from ms_plm.config.model import ModelConfig, PositionEmbedding
-
-
-class Section(BaseModel):
-    """A part of a recipe: frozen, unknown keys refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, allow_inf_nan=False)
+from ms_plm.config.sections import Section
 
 
 class ModelSection(Section):
     """Which model: a configuration (Hugging Face field names), or `from: FOLDER` to continue from any model folder."""
 
-    from_: str | None = Field(None, alias="from", description="model folder to continue from; no other key beside it")
+    from_: str | None = Field(
+        None, alias="from", description="model folder to continue from; no other key but fresh beside it"
+    )
+    fresh: bool = Field(False, description="take configuration and vocabulary of `from`, but draw new weights")
     model_type: Literal["bert", "nezha"] = "nezha"
     vocab_size: int | None = Field(None, gt=0, description="default: the size of the vocabulary; larger: padded")
     hidden_size: int = Field(768, gt=0)
@@ -37,11 +36,13 @@ class ModelSection(Section):
 
     @model_validator(mode="after")
     def _exclusive(self) -> ModelSection:
-        others = self.model_fields_set - {"from_"}
+        others = self.model_fields_set - {"from_", "fresh"}
         if self.from_ and others:
             raise ValueError(
                 f"`from` takes the whole configuration from the folder; remove {', '.join(sorted(others))}"
             )
+        if self.fresh and not self.from_:
+            raise ValueError("fresh belongs to `from`: without it all weights are new")
         return self
 
     @property
@@ -51,7 +52,7 @@ class ModelSection(Section):
 
     def build(self, vocab_size: int, pad_token_id: int = 0) -> ModelConfig:
         """The configuration of a new model over a vocabulary of `vocab_size` entries."""
-        values = self.model_dump(exclude={"from_", "vocab_size"})
+        values = self.model_dump(exclude={"from_", "fresh", "vocab_size"})
         return ModelConfig(**values, vocab_size=self.vocab_size or vocab_size, pad_token_id=pad_token_id)
 
 
@@ -151,7 +152,9 @@ class CheckpointSection(Section):
 
     every: int = Field(1000, gt=0, description="steps")
     keep: int = Field(3, gt=0, description="newest ones kept; the best one is kept beside them")
-    best: Literal["loss", "accuracy", "none"] = Field("loss", description="which held-out figure decides the best one")
+    best: Literal["loss", "accuracy", "metric", "none"] = Field(
+        "loss", description="which held-out figure decides the best one; metric: the first one of a fine-tuning task"
+    )
 
 
 class TrainSection(Section):
@@ -248,28 +251,35 @@ class PretrainMethod(Section):
     objective: Literal["masked_lm"] = "masked_lm"
 
 
-METHODS: dict[str, type[Section]] = {"pretrain": PretrainMethod}
-"""What `method` holds, by the recipe's `kind`."""
+KINDS: dict[str, dict[str, type[Section]]] = {
+    "pretrain": {"data": DataSection, "evaluate": EvaluateSection, "method": PretrainMethod},
+    "finetune": {"data": TaskDataSection, "evaluate": TaskEvaluateSection, "method": FinetuneMethod},
+}
+"""The sections that depend on a recipe's `kind`."""
 
 
 class Recipe(Section):
     """One run, from data to results."""
 
-    kind: Literal["pretrain"]
+    kind: Literal["pretrain", "finetune"]
     name: str = Field(description="default: the file's name")
     description: str = ""
     model: ModelSection = ModelSection()
-    data: DataSection = DataSection()
+    data: Any = None
     train: TrainSection
     method: Any = None
-    evaluate: EvaluateSection = EvaluateSection()
+    evaluate: Any = None
     impl: ImplSection = ImplSection()
     output: OutputSection = OutputSection()
     log: LogSection = LogSection()
 
     @model_validator(mode="before")
     @classmethod
-    def _method(cls, values: Any) -> Any:
-        if isinstance(values, dict) and values.get("kind") in METHODS and not isinstance(values.get("method"), Section):
-            values = {**values, "method": METHODS[values["kind"]](**(values.get("method") or {}))}
-        return values
+    def _of_this_kind(cls, values: Any) -> Any:
+        if not isinstance(values, dict) or values.get("kind") not in KINDS:
+            return values
+        made = dict(values)
+        for name, section in KINDS[values["kind"]].items():
+            if not isinstance(made.get(name), Section):
+                made[name] = section(**(made.get(name) or {}))
+        return made

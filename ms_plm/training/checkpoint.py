@@ -110,6 +110,10 @@ class CheckpointStore:
     def __init__(self, folder: Path, keep: int) -> None:
         self.folder, self.keep = folder, keep
 
+    def place(self, step: int) -> Path:
+        """Where the checkpoint of a step lies."""
+        return self.folder / f"step-{step:06d}"
+
     def save(
         self,
         step: int,
@@ -124,7 +128,7 @@ class CheckpointStore:
         Raises:
             UserError: the disk is full; earlier checkpoints are untouched.
         """
-        folder = self.folder / f"step-{step:06d}"
+        folder = self.place(step)
         with replacing_folder(folder) as temporary:
             write_model_files(temporary, model, tokenizer)
             write_tensors(temporary / STATE, {name: np.ascontiguousarray(array) for name, array in state.items()})

@@ -16,7 +16,7 @@ import numpy as np
 
 from ms_plm.common.errors import UserError
 from ms_plm.config.recipe import Recipe
-from ms_plm.data.loader import UpdateLoader
+from ms_plm.data.updates import Updates
 from ms_plm.training.log import RunLog, duration, train_line
 from ms_plm.training.parallel import Parallel
 from ms_plm.training.step import StepResult, TrainingStep
@@ -37,6 +37,7 @@ class Progress:
         skipped: updates skipped so far.
         hopeless: skipped in a row at the smallest loss scale.
         best_step, best_value: the best evaluation so far.
+        worse: evaluations since then.
         first_evaluation, last_evaluation: figures before training and the newest ones.
         tokens: tokens seen.
     """
@@ -48,6 +49,7 @@ class Progress:
     hopeless: int = 0
     best_step: int | None = None
     best_value: float | None = None
+    worse: int = 0
     first_evaluation: dict[str, float] | None = None
     last_evaluation: dict[str, float] | None = None
     tokens: int = 0
@@ -56,10 +58,11 @@ class Progress:
         """Record the evaluation of this step as the best one if it is."""
         if by == "none":
             return False
-        value = figures["loss"] if by == "loss" else -figures["accuracy"]
+        value = figures["loss"] if by == "loss" else -figures[by]
+        self.worse += 1
         if math.isnan(value) or (self.best_value is not None and value >= self.best_value):
             return False
-        self.best_step, self.best_value = self.step, value
+        self.best_step, self.best_value, self.worse = self.step, value, 0
         return True
 
 
@@ -68,7 +71,7 @@ class Outcome:
     """How a loop ended.
 
     Attributes:
-        finished: all steps were done.
+        finished: all steps were done, or more would not have helped (`patience`).
         reason: why not, for a person: a signal or the wall-clock budget.
         by_budget: it was the budget, so nothing failed.
         compile_seconds: the first update, compilation included.
@@ -120,6 +123,8 @@ class TrainingLoop:
         run_log: where figures go.
         save: writes a checkpoint (called on every process).
         evaluate: figures on held-out data (`loss`, `accuracy` ...), or None.
+        evaluate_every: updates.
+        patience: evaluations without a better figure after which the run ends; None: never.
         utilisation: `tokens/s -> share of the device's peak`, or None where the peak is unknown.
     """
 
@@ -127,18 +132,20 @@ class TrainingLoop:
         self,
         recipe: Recipe,
         step: TrainingStep,
-        loader: UpdateLoader,
+        loader: Updates,
         rate: Callable[[int], float],
         total: int,
         parallel: Parallel,
         run_log: RunLog,
         save: Callable[[Progress], None],
         evaluate: Callable[[], dict[str, float]] | None,
+        evaluate_every: int,
+        patience: int | None = None,
         utilisation: Callable[[float], float] | None = None,
     ) -> None:
         self.recipe, self.step, self.loader, self.rate, self.total = recipe, step, loader, rate, total
         self.parallel, self.run_log, self.save, self.evaluate = parallel, run_log, save, evaluate
-        self.utilisation = utilisation
+        self.evaluate_every, self.patience, self.utilisation = evaluate_every, patience, utilisation
         self._waiting: list[StepResult] = []
         self._last: StepResult | None = None
         self._evaluated = False
@@ -161,7 +168,7 @@ class TrainingLoop:
             updates = self.loader.updates(progress.step, self.total)
             begun = time.monotonic()
             self._reset_interval()
-            reason, by_budget = "", False
+            reason, by_budget, enough = "", False, False
             for update in updates:
                 own = [update.weights[name] for name in self.step.loss.terms]
                 stops = [float(bool(signals)), float(self._out_of_time(started))]
@@ -186,13 +193,16 @@ class TrainingLoop:
                 self.run_log.bar.update()
                 progress.elapsed = before + time.monotonic() - started
                 self._after_update(progress)
+                if enough := self.patience is not None and progress.worse >= self.patience:
+                    log.info("no better figure in %d evaluations: training ends here", progress.worse)
+                    break
             updates.close()
             self._collect(progress)
             steady = time.monotonic() - self._steady_start
             progress.elapsed = before + time.monotonic() - started
             self._save(progress)
         speed = self._steady_tokens / steady if self._steady_tokens and steady > 0 else 0.0
-        return Outcome(progress.step >= self.total, reason, by_budget, self._compile_seconds or 0.0, speed)
+        return Outcome(enough or progress.step >= self.total, reason, by_budget, self._compile_seconds or 0.0, speed)
 
     def _out_of_time(self, started: float) -> bool:
         minutes = self.recipe.train.budget_minutes
@@ -203,7 +213,7 @@ class TrainingLoop:
         if step % recipe.log.every == 0 or last:
             self._report(progress)
         improved = False
-        if self.evaluate is not None and (step % recipe.evaluate.every == 0 or last):
+        if self.evaluate is not None and (step % self.evaluate_every == 0 or last):
             figures = self._evaluate(progress)
             progress.last_evaluation = figures
             improved = progress.improves(figures, recipe.train.checkpoint.best)

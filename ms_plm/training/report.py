@@ -8,26 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from ms_plm.training.log import duration, read_metrics
-from ms_plm.training.workflow import PretrainingResult
+from ms_plm.training.session import TrainingResult
 
 log = logging.getLogger(__name__)
-_TITLES = {
-    "loss": "loss (all terms)",
-    "masked_lm_loss": "masked-LM loss",
-    "accuracy": "masked accuracy",
-    "accuracy_words": "masked accuracy without punctuation and [UNK]",
-    "next_sentence_loss": "next-sentence loss",
-    "next_sentence_accuracy": "next-sentence accuracy",
-}
 
 
-def figures_table(result: PretrainingResult) -> str:
+def figures_table(result: TrainingResult) -> str:
     """Held-out figures before and after as a Markdown table, then speed."""
     before, after = result.progress.first_evaluation, result.progress.last_evaluation
     lines = []
     if before and after:
-        lines += ["| held-out documents | before | after |", "|---|---:|---:|"]
-        lines += [f"| {t} | {before[k]:.4f} | {after[k]:.4f} |" for k, t in _TITLES.items() if k in before]
+        lines += ["| held out | before | after |", "|---|---:|---:|"]
+        lines += [f"| {t} | {before[k]:.4f} | {after[k]:.4f} |" for k, t in result.titles.items() if k in before]
         lines.append("")
     outcome = result.outcome
     lines += [

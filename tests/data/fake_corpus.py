@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ms_plm.data.loader import Update
+from ms_plm.data.updates import Update
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 FIRST_REAL = 20  # below: the special tokens and [unused..] places

@@ -16,9 +16,10 @@ from ms_plm.common import rng
 from ms_plm.common.errors import UserError
 from ms_plm.config.recipe import MaskingSection
 from ms_plm.data import loader
-from ms_plm.data.loader import EvaluationBatches, Update, UpdateLoader, preview
+from ms_plm.data.loader import EvaluationBatches, UpdateLoader, preview
 from ms_plm.data.masking import build_masking
 from ms_plm.data.samples import CorpusSamples
+from ms_plm.data.updates import Update
 
 S = 32
 

@@ -105,6 +105,8 @@ class Bench:
             run_log,
             save,
             evaluate if self.figures is not None else None,
+            self.recipe.evaluate.every,
+            self.patience,
         )
         try:
             return loop.run(self.progress)

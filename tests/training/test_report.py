@@ -9,13 +9,15 @@ from types import SimpleNamespace
 import pytest
 
 from ms_plm.training.loop import Outcome, Progress
+from ms_plm.training.pretraining import TITLES
 from ms_plm.training.report import draw_loss_curve, examples_text, figures_table
 
 
 def result(before: dict | None, after: dict | None) -> SimpleNamespace:
     progress = Progress(step=1200, elapsed=250.0, tokens=1234567, first_evaluation=before, last_evaluation=after)
     outcome = Outcome(True, "", by_budget=False, compile_seconds=12.34, tokens_per_second=4567.8)
-    return SimpleNamespace(progress=progress, outcome=outcome, device=SimpleNamespace(description="CPU, 2 cores"))
+    device = SimpleNamespace(description="CPU, 2 cores")
+    return SimpleNamespace(progress=progress, outcome=outcome, device=device, titles=TITLES)
 
 
 def cells(text: str) -> dict[str, list[str]]:
@@ -28,7 +30,7 @@ def test_figures_stand_side_by_side_before_and_after() -> None:
     before = {"loss": 5.09432, "masked_lm_loss": 4.4, "perplexity": 81.5, "accuracy": 0.04, "accuracy_words": 0.05}
     after = {"loss": 1.5, "masked_lm_loss": 1.2, "perplexity": 3.3, "accuracy": 0.71239, "accuracy_words": 0.6}
     rows = cells(figures_table(result(before, after)))
-    assert rows["held-out documents"] == ["before", "after"]
+    assert rows["held out"] == ["before", "after"]
     assert rows["loss (all terms)"] == ["5.0943", "1.5000"]
     assert rows["masked accuracy"] == ["0.0400", "0.7124"]
     assert "next-sentence accuracy" not in rows  # no pairs, no such figure

@@ -1,0 +1,176 @@
+"""Updates of labelled samples of similar length, so that little is padded and few graphs are compiled.
+
+Which samples share an update, and to what length it is padded, is a function of (seed, epoch) and the samples' lengths
+alone: micro-batches and devices change neither, nor masks and dropout.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ms_plm.common import rng
+from ms_plm.data.order import EpochOrder, keys_of
+from ms_plm.data.updates import Arrays, MicroBatches, Ready, Update, Updates
+
+STEP = 8
+"""Padded lengths are multiples of it."""
+MOST = 6
+"""Largest number of padded lengths: each is a graph to compile."""
+WORTH = 0.05
+"""Share of all padded tokens that one more length must save."""
+_POOL = 50
+"""Updates whose samples are sorted together: more would fit better, fewer are more random."""
+
+
+@dataclass(frozen=True)
+class LabelledSamples:
+    """Tokenized samples with what the loss needs of them.
+
+    Attributes:
+        input_ids, token_type_ids: int32, the rows of all samples behind one another.
+        starts: int64 `[N + 1]`, where each row begins.
+        labels: one row a sample: `[N]` int32 (class) or float32 (number).
+        weights: float32 `[N]`, of each sample in the loss.
+        pad_id: what rows are filled up with.
+    """
+
+    input_ids: np.ndarray
+    token_type_ids: np.ndarray
+    starts: np.ndarray
+    labels: np.ndarray
+    weights: np.ndarray
+    pad_id: int
+
+    def __len__(self) -> int:
+        return len(self.starts) - 1
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Tokens of each sample, int64 `[N]`."""
+        return np.diff(self.starts)
+
+    def rows(self, indices: np.ndarray, length: int) -> Arrays:
+        """Samples padded to a length: `input_ids`, `token_type_ids`, `attention_mask` int32 `[n, length]`, `labels`."""
+        columns = np.arange(length)
+        starts, lengths = self.starts[indices, None], self.lengths[indices, None]
+        real = columns < lengths
+        at = np.where(real, starts + columns, 0)
+        return {
+            "input_ids": np.where(real, self.input_ids[at], self.pad_id).astype(np.int32),
+            "token_type_ids": np.where(real, self.token_type_ids[at], 0).astype(np.int32),
+            "attention_mask": real.astype(np.int32),
+            "labels": self.labels[indices],
+        }
+
+
+def padded_lengths(lengths: np.ndarray, most: int = MOST) -> tuple[int, ...]:
+    """The lengths to which samples are padded, rising: at most `most`, fewer where one more would save little.
+
+    For every number of lengths the best ones are found exactly (dynamic programming over multiples of `STEP`).
+
+    Args:
+        lengths: of the samples, int `[N]`, all above 0.
+        most: of lengths.
+    """
+    steps = -(-np.asarray(lengths, np.int64) // STEP)
+    counts = np.bincount(steps)  # by the smallest multiple that holds a sample
+    top = len(counts) - 1
+    below = np.concatenate(([0], np.cumsum(counts)))  # samples of fewer than i steps
+    cost = np.full((most + 1, top + 1), np.inf)
+    cost[0, 0] = 0
+    choice = np.zeros((most + 1, top + 1), np.int64)
+    for used in range(1, most + 1):
+        for end in range(1, top + 1):
+            options = cost[used - 1, :end] + end * (below[end + 1] - below[1 : end + 1])
+            choice[used, end] = int(np.argmin(options))
+            cost[used, end] = options[choice[used, end]]
+    best = cost[1:, top].min()
+    used = next(n for n in range(1, most + 1) if cost[n, top] <= (1 + WORTH) * best)
+    found, end = [], top
+    while end > 0:
+        found.append(int(end * STEP))
+        end, used = choice[used, end], used - 1
+    return tuple(reversed(found))
+
+
+class BucketedLoader(Updates):
+    """Updates of labelled samples, each padded to one of a few lengths.
+
+    An epoch takes every sample once. Its samples are shuffled, those of `_POOL` updates at a time sorted by length and
+    cut into updates, which are shuffled again; the last update is filled up with samples that have no weight.
+
+    Args:
+        samples: what to train on.
+        seed: of the order and the dropout keys.
+        lengths: padded lengths, rising; the last one holds every sample.
+        term: name of the loss term that the samples' weights belong to.
+        sizes, more: see `Updates`.
+    """
+
+    def __init__(
+        self, samples: LabelledSamples, seed: int, lengths: Sequence[int], term: str, *sizes: Any, **more: Any
+    ) -> None:
+        super().__init__(*sizes, **more)
+        self.samples, self.seed, self.lengths, self.term = samples, seed, np.array(lengths), term
+        self._order = EpochOrder(len(samples), seed)
+        self._epoch: tuple[int, np.ndarray] | None = None
+
+    @property
+    def updates_per_epoch(self) -> int:
+        """Updates in which every sample is seen once."""
+        return -(-len(self.samples) // self.batch)
+
+    def load(self, update: int, ready: Ready | None = None) -> Update:
+        """Make one update in the calling thread; `ready` as in `MicroBatches`."""
+        epoch, number = divmod(update, self.updates_per_epoch)
+        whole = self._updates_of(epoch)[number]
+        longest = self.samples.lengths[_indices(whole)].max()
+        own = whole[self.rank * self.share : (self.rank + 1) * self.share]
+        indices, counted = _indices(own), own >= 0
+        arrays = self.samples.rows(indices, int(self.lengths[np.searchsorted(self.lengths, longest)]))
+        arrays["weights"] = np.where(counted, self.samples.weights[indices], 0).astype(np.float32)
+        arrays["dropout_keys"] = keys_of(self.seed, np.full(len(own), epoch), indices, rng.DROPOUT)
+        made = [
+            {name: values[start : start + self.micro_batch] for name, values in arrays.items()}
+            for start in range(0, self.share, self.micro_batch)
+        ]
+        tokens = int(arrays["attention_mask"][counted].sum())
+        weights = {self.term: float(arrays["weights"].sum(dtype=np.float64))}
+        return Update(update, weights, tokens, MicroBatches(made, self.finish, ready))
+
+    def _updates_of(self, epoch: int) -> np.ndarray:
+        """Samples of every update of an epoch, int64 `[updates, batch]`; ~i is sample i without weight."""
+        known = self._epoch
+        if known is not None and known[0] == epoch:
+            return known[1]
+        count, total = len(self.samples), self.updates_per_epoch
+        order = self._order(epoch * count + np.arange(count))[1]
+        filled = np.concatenate([order, ~np.resize(order, total * self.batch - count)])
+        lengths = self.samples.lengths[_indices(filled)]
+        pool = np.arange(len(filled)) // (_POOL * self.batch)
+        updates = filled[np.lexsort((lengths, pool))].reshape(total, self.batch)
+        shuffled = updates[EpochOrder(total, self.seed)(epoch * total + np.arange(total))[1]]
+        self._epoch = (epoch, shuffled)
+        return shuffled
+
+
+def _indices(samples: np.ndarray) -> np.ndarray:
+    """Which samples these are, with weight or without."""
+    return np.where(samples < 0, ~samples, samples)
+
+
+def in_order(
+    samples: LabelledSamples, lengths: Sequence[int], batch: int, finish: Callable[[Arrays], Arrays] | None = None
+) -> Iterator[tuple[np.ndarray, Arrays]]:
+    """Every sample once, from the shortest on: indices `[n]` and arrays of `batch` rows, whose rows beyond n repeat."""
+    order = np.argsort(samples.lengths, kind="stable")
+    for start in range(0, len(order), batch):
+        indices = order[start : start + batch]
+        longest = samples.lengths[indices].max()
+        length = next((known for known in lengths if known >= longest), int(longest))
+        arrays = samples.rows(np.resize(indices, batch), length)
+        yield indices, finish(arrays) if finish else arrays

@@ -1,0 +1,136 @@
+"""Recipes of kind `pretrain`: prepared text, masks, and a model that fills them in."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+from ms_plm.common.errors import UserError
+from ms_plm.common.processor import cores
+from ms_plm.config.places import place
+from ms_plm.config.recipe import Recipe
+from ms_plm.data.loader import EvaluationBatches, UpdateLoader
+from ms_plm.data.sources import EVALUATION_SEED, PretrainingData, open_data
+from ms_plm.models.folder import check_vocabulary, load
+from ms_plm.models.model import Model
+from ms_plm.tasks.pretraining import PretrainingLoss, head_for
+from ms_plm.tasks.runner import PretrainingEvaluator
+from ms_plm.tokenization import Tokenizer
+from ms_plm.training.assembly import micro_batch
+from ms_plm.training.session import Context, Job, TrainingResult, carry_out
+from ms_plm.training.step import rng_maker
+from ms_plm.training.throughput import training_flops
+
+log = logging.getLogger(__name__)
+
+TITLES = {
+    "loss": "loss (all terms)",
+    "masked_lm_loss": "masked-LM loss",
+    "accuracy": "masked accuracy",
+    "accuracy_words": "masked accuracy without punctuation and [UNK]",
+    "next_sentence_loss": "next-sentence loss",
+    "next_sentence_accuracy": "next-sentence accuracy",
+}
+
+
+def run(recipe: Recipe, folder: Path, resume: bool, started: Callable[[], None]) -> TrainingResult:
+    """Carry out a recipe of kind `pretrain`; see `session.carry_out`."""
+    return carry_out(recipe, folder, resume, started, open_job)
+
+
+def open_job(context: Context) -> Job:
+    """The data, the model and the loss of a recipe.
+
+    Raises:
+        UserError: they do not fit each other.
+    """
+    recipe, parallel = context.recipe, context.parallel
+    parent = place(recipe.model.from_) if recipe.model.from_ else None
+    data = context.first_then_all(lambda: open_data(recipe.data, recipe.evaluate, recipe.train.seed, cores(), parent))
+    model = _build_model(context, data)
+    size, length = micro_batch(recipe, parallel.ranks), recipe.data.max_length
+    share = data.masking.largest_count(length) / length
+    loader = UpdateLoader(
+        data.train,
+        data.masking,
+        recipe.train.seed,
+        recipe.train.batch,
+        size,
+        parallel.rank,
+        parallel.ranks,
+        min(recipe.impl.workers, cores()),
+        rng_maker(model),
+    )
+    return Job(
+        model=model,
+        tokenizer=data.tokenizer,
+        loss=PretrainingLoss(model, recipe.data.nsp),
+        loader=loader,
+        total=recipe.train.steps or math.ceil(recipe.train.epochs * len(data.train) / recipe.train.batch),
+        fingerprint=data.fingerprint,
+        evaluate=_evaluation(context, data, model, size),
+        evaluate_every=recipe.evaluate.every,
+        flops_per_token=training_flops(model.config, length, share),
+        data=(
+            f"{len(data.train)} samples of length {length}, vocabulary of {data.tokenizer.vocab_size}; held out: "
+            f"{len(data.held_out) if data.held_out else 'no'} samples"
+        ),
+        titles=TITLES,
+    )
+
+
+def _build_model(context: Context, data: PretrainingData) -> Model:
+    recipe, kernels = context.recipe, context.kernels()
+    head, tokenizer = head_for(recipe.data.nsp), data.tokenizer
+    if recipe.model.from_:
+        parent = place(recipe.model.from_)
+        model, known = load(parent, head, kernels=kernels, new_head=True, seed=recipe.train.seed)
+        _check_same_vocabulary(recipe.model.from_, known, tokenizer)
+    else:
+        config = recipe.model.build(tokenizer.vocab_size, tokenizer.pad_id)
+        check_vocabulary(config, tokenizer, "model.vocab_size")
+        model = Model(config, head, kernels).initialise(recipe.train.seed)
+    if model.limit is not None and recipe.data.max_length > model.limit:
+        raise UserError(
+            f"data.max_length {recipe.data.max_length} is more than model.max_position_embeddings {model.limit}; "
+            "raise the latter, or use position_embedding_type: functional_relative, which has no limit."
+        )
+    return model
+
+
+def _check_same_vocabulary(parent: str, known: Tokenizer, used: Tokenizer) -> None:
+    """Ids must mean the same as when the model was trained; equal sizes do not say so."""
+    if known.vocabulary != used.vocabulary:
+        first = next(
+            (i for i, (a, b) in enumerate(zip(known.vocabulary, used.vocabulary, strict=False)) if a != b),
+            min(known.vocab_size, used.vocab_size),
+        )
+        raise UserError(
+            f"model.from {parent}: its vocabulary ({known.vocab_size} entries) is not that of the data "
+            f"({used.vocab_size} entries); they differ from id {first} on. Prepare the text with the vocabulary in "
+            f"{parent}, or train a new model."
+        )
+    if known.fingerprint != used.fingerprint:
+        log.warning("model.from %s: same vocabulary, but text is lower-cased or split otherwise in this data", parent)
+
+
+def _evaluation(
+    context: Context, data: PretrainingData, model: Model, size: int
+) -> Callable[[], dict[str, float]] | None:
+    if data.held_out is None:
+        log.warning("no held-out documents (data.text.holdout, or `ms-plm prepare --holdout`): no evaluation")
+        return None
+    recipe, parallel = context.recipe, context.parallel
+    batches = EvaluationBatches(
+        data.held_out,
+        data.masking,
+        EVALUATION_SEED,
+        recipe.impl.eval_batch or size,
+        recipe.evaluate.samples,
+        parallel.rank,
+        parallel.ranks,
+    )
+    evaluator = PretrainingEvaluator(model, recipe.data.nsp, data.tokenizer)
+    return lambda: evaluator.evaluate(batches, total=parallel.sum).figures()
