@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,6 +13,7 @@ from ms_plm.common.errors import UserError
 from ms_plm.common.files import read_json, write_json
 
 PositionEmbedding = Literal["functional_relative", "absolute", "none"]
+ProblemType = Literal["regression", "single_label_classification", "multi_label_classification"]
 
 
 class ModelConfig(BaseModel):
@@ -41,10 +43,11 @@ class ModelConfig(BaseModel):
     head_size: int | None = Field(None, gt=0, description="default: hidden_size / num_attention_heads")
     layer_heads: tuple[int, ...] | None = None
     layer_intermediate: tuple[int, ...] | None = None
-    classifier_dropout: float | None = None
+    classifier_dropout: float | None = Field(None, ge=0, lt=1, description="of heads; default: hidden_dropout_prob")
     quantization: dict[str, Any] | None = None
-    id2label: dict[int, str] | None = None
-    label2id: dict[str, int] | None = None
+    id2label: dict[int, str] | None = Field(None, description="names of the labels; default: two, without names")
+    label2id: dict[str, int] | None = Field(None, description="the inverse of id2label, and derived from it")
+    problem_type: ProblemType | None = Field(None, description="of sequence classification; default: by the labels")
     provenance: dict[str, Any] | None = None
 
     @model_validator(mode="before")
@@ -56,7 +59,7 @@ class ModelConfig(BaseModel):
         if values.get("position_embedding_type") is None:
             family = values.get("model_type", "nezha")
             values["position_embedding_type"] = "functional_relative" if family == "nezha" else "absolute"
-        return values
+        return _fill_labels(values)
 
     @model_validator(mode="after")
     def _check(self) -> ModelConfig:
@@ -71,7 +74,38 @@ class ModelConfig(BaseModel):
                 raise ValueError(f"{name} has {len(sizes)} entries for num_hidden_layers {self.num_hidden_layers}")
         if self.pad_token_id >= self.vocab_size:
             raise ValueError(f"pad_token_id {self.pad_token_id} is outside the vocabulary of {self.vocab_size}")
+        if self.id2label is not None:
+            _check_labels(self.id2label, self.label2id or {})
         return self
+
+    @property
+    def num_labels(self) -> int:
+        """Number of labels: outputs of a classifier; 1 means a regression."""
+        return 2 if self.id2label is None else len(self.id2label)
+
+    @property
+    def labels(self) -> tuple[str, ...] | None:
+        """Names of the labels in the order of their ids; None where they have none but `LABEL_0` ..."""
+        names = None if self.id2label is None else tuple(self.id2label[i] for i in range(len(self.id2label)))
+        return None if names == _unnamed(self.num_labels) else names
+
+    def with_labels(self, labels: Sequence[str] | int | None) -> ModelConfig:
+        """The same model with these labels: names in the order of their ids, or a number; None: the default.
+
+        Raises:
+            UserError: there is none, or a name comes twice.
+        """
+        names = _unnamed(labels) if isinstance(labels, int) else labels and tuple(labels)
+        if names is not None and (not names or len(set(names)) < len(names) or isinstance(labels, str)):
+            raise UserError(f"labels: expected at least one, each with a name of its own, found {labels!r}.")
+        kind = "regression" if names is not None and len(names) == 1 else None
+        changes = {"id2label": names and dict(enumerate(names)), "label2id": None, "problem_type": kind}
+        return ModelConfig(**{**self.model_dump(), **changes})
+
+    @property
+    def task_dropout_prob(self) -> float:
+        """Dropout before a classifier."""
+        return self.hidden_dropout_prob if self.classifier_dropout is None else self.classifier_dropout
 
     @property
     def attention_head_size(self) -> int:
@@ -93,7 +127,8 @@ class ModelConfig(BaseModel):
         Raises:
             UserError: naming `where`, the keys and what was expected.
         """
-        known = {key: value for key, value in values.items() if key in cls.model_fields and value is not None}
+        keys = {*cls.model_fields, "num_labels"}
+        known = {key: value for key, value in values.items() if key in keys and value is not None}
         if "model_type" not in known:
             relative = values.get("use_relative_position") or "max_relative_position" in values
             known["model_type"] = "nezha" if relative else "bert"
@@ -130,6 +165,34 @@ class ModelConfig(BaseModel):
     def save(self, folder: str | Path, architecture: str | None = None) -> None:
         """Write `config.json` into a model folder."""
         write_json(Path(folder) / "config.json", self.to_huggingface(architecture))
+
+
+def _unnamed(count: int) -> tuple[str, ...]:
+    """Labels as Hugging Face names them where nobody else does."""
+    return tuple(f"LABEL_{i}" for i in range(count))
+
+
+def _fill_labels(values: dict[str, Any]) -> dict[str, Any]:
+    """What one of id2label, label2id and num_labels (which old files have) says of the others."""
+    count, names, ids = values.pop("num_labels", None), values.get("id2label"), values.get("label2id")
+    if names is None and isinstance(ids, dict):
+        values["id2label"] = names = {number: name for name, number in ids.items()}
+    if names is None and isinstance(count, int):
+        values["id2label"] = names = dict(enumerate(_unnamed(count)))
+    if ids is None and isinstance(names, dict):
+        values["label2id"] = {name: number for number, name in names.items()}
+    if count is not None and isinstance(names, dict) and len(names) != count:
+        raise ValueError(f"num_labels is {count}, but id2label has {len(names)} entries; remove num_labels")
+    return values
+
+
+def _check_labels(names: dict[int, str], ids: dict[str, int]) -> None:
+    if not names or sorted(names) != list(range(len(names))):
+        raise ValueError(f"id2label: expected the ids 0, 1, 2 ... without a gap, found {sorted(names)}")
+    if len(set(names.values())) < len(names):
+        raise ValueError(f"id2label: a name stands for two ids: {names}; give each label a name of its own")
+    if ids != {name: number for number, name in names.items()}:
+        raise ValueError(f"label2id {ids} is not the inverse of id2label {names}; remove the wrong one of them")
 
 
 def describe_validation(error: ValidationError) -> str:

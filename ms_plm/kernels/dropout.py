@@ -25,12 +25,14 @@ class DropoutSite:
         operation: its number in the model.
         hidden_before: widths of all `[B, S, width]` sites before it, added up: its place in the flat mask.
         heads_before: the same for the heads of `[B, heads, S, S]` sites.
+        pooled: a site on `[B, width]`, which stands at the end of the flat mask.
     """
 
     probability: float
     operation: int
     hidden_before: int
     heads_before: int
+    pooled: bool = False
 
     @property
     def threshold(self) -> int:
@@ -49,29 +51,40 @@ class DropoutSite:
 
 
 class DropoutPlan:
-    """Numbers the dropout sites of a model in the order in which it is built, and makes their masks on the host."""
+    """Numbers the dropout sites of a model in the order in which it is built, and makes their masks on the host.
+
+    A `pooled` site comes last, as heads are built after the encoder: `x [B, width]` does not know the length S that the
+    other sites' masks grow with, so that its mask is found from the end of the flat one.
+    """
 
     def __init__(self) -> None:
-        self._sites: list[tuple[DropoutSite, int, bool]] = []
-        self._hidden = self._heads = 0
+        self._sites: list[tuple[DropoutSite, int, int]] = []  # with its width and the power of S in its size
+        self._hidden = self._heads = self._pooled = 0
 
     def hidden(self, probability: float, width: int) -> DropoutSite | None:
         """A site for `[B, S, width]`; None if nothing is dropped there."""
-        return self._add(probability, width, scores=False)
+        return self._add(probability, width, 1)
 
     def scores(self, probability: float, heads: int) -> DropoutSite | None:
         """A site for `[B, heads, S, S]`; None if nothing is dropped there."""
-        return self._add(probability, heads, scores=True)
+        return self._add(probability, heads, 2)
 
-    def _add(self, probability: float, width: int, scores: bool) -> DropoutSite | None:
+    def pooled(self, probability: float, width: int) -> DropoutSite | None:
+        """A site for `[B, width]`, the last one of the plan; None if nothing is dropped there."""
+        return self._add(probability, width, 0)
+
+    def _add(self, probability: float, width: int, power: int) -> DropoutSite | None:
         if probability == 0.0:
             return None
-        site = DropoutSite(probability, len(self._sites), self._hidden, self._heads)
-        self._sites.append((site, width, scores))
-        if scores:
-            self._heads += width
-        else:
-            self._hidden += width
+        if self._pooled:
+            raise ValueError(
+                "a plan ends with its pooled site: build the heads last, with one dropout on pooled values"
+            )
+        site = DropoutSite(probability, len(self._sites), self._hidden, self._heads, pooled=power == 0)
+        self._sites.append((site, width, power))
+        self._pooled += width if power == 0 else 0
+        self._hidden += width if power == 1 else 0
+        self._heads += width if power == 2 else 0
         return site
 
     def __bool__(self) -> bool:
@@ -79,14 +92,14 @@ class DropoutPlan:
 
     def size(self, batch: int, length: int) -> int:
         """Length of the flat host mask."""
-        return batch * length * (self._hidden + length * self._heads)
+        return batch * (length * (self._hidden + length * self._heads) + self._pooled)
 
     def host_mask(self, keys: np.ndarray, length: int) -> np.ndarray:
         """The flat mask of all sites: bool `[size(B, S)]`, True where a value is kept, from keys int32 `[B, 2]`."""
         batch = len(keys)
         mask = np.empty(self.size(batch, length), np.bool_)
-        for site, width, scores in self._sites:
-            count = width * length * (length if scores else 1)
+        for site, width, power in self._sites:
+            count = width * length**power
             start = site.offset(batch, length)
             out = mask[start : start + batch * count].reshape(batch, count)
             generator.keep_mask(keys, site.operation, count, site.threshold, out)
@@ -105,15 +118,18 @@ class HostMaskDropout(nn.Cell):
 
     def __init__(self, call: Call, site: DropoutSite) -> None:
         super().__init__()
-        self.hidden_before, self.heads_before = site.hidden_before, site.heads_before
+        self.hidden_before, self.heads_before, self.pooled = site.hidden_before, site.heads_before, site.pooled
         self.scale = 65536.0 / site.threshold
 
     def construct(self, x, rng=None):
         if rng is None:
             return x
         shape = x.shape
-        length = shape[-2]
-        start = shape[0] * length * (self.hidden_before + length * self.heads_before)
+        if self.pooled:
+            start = rng.size - x.size
+        else:
+            length = shape[-2]
+            start = shape[0] * length * (self.hidden_before + length * self.heads_before)
         kept = rng[start : start + x.size].reshape(shape)
         return x * (kept.astype(x.dtype) * self.scale)
 

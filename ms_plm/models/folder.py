@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,16 +13,24 @@ from mindspore import Tensor
 from safetensors import SafetensorError, safe_open
 
 from ms_plm.common.errors import DamagedFileError, UserError
-from ms_plm.common.files import replacing_folder, write_tensors
+from ms_plm.common.files import read_json, replacing_folder, write_tensors
 from ms_plm.config.model import ModelConfig
 from ms_plm.kernels import Kernels
+from ms_plm.models.heads import LABELLED, TASK_HEADS
 from ms_plm.models.model import HEADS, Model
-from ms_plm.models.names import architecture, encoder_prefix, in_encoder, is_redundant, modern_name, name_table
+from ms_plm.models.names import (
+    architecture,
+    encoder_prefix,
+    in_encoder,
+    is_redundant,
+    modern_name,
+    name_table,
+    task_head,
+)
 from ms_plm.tokenization import Tokenizer
 
 _log = logging.getLogger(__name__)
 WEIGHTS = "model.safetensors"
-_PARTS = {"pooler": "pooler.", "masked_lm": "masked_lm.", "next_sentence": "next_sentence."}
 
 
 def load(
@@ -31,6 +40,7 @@ def load(
     kernels: Kernels | None = None,
     new_head: bool = False,
     seed: int = 0,
+    labels: Sequence[str] | int | None = None,
 ) -> tuple[Model, Tokenizer]:
     """Load a model folder in evaluation mode.
 
@@ -41,14 +51,18 @@ def load(
         kernels: implementations; default: those for evaluation.
         new_head: initialise a head that the folder lacks (training), instead of raising.
         seed: for a new head.
+        labels: of a head that classifies: names in the order of their ids, or a number; 1: a regression. Default: the
+            folder's. A classifier for other labels is replaced where `new_head` allows it; one whose labels have no
+            names takes these.
 
     Raises:
         UserError: missing files, tensors that are missing, unexpected or of another shape (all are listed), a head
-            that the folder lacks, a tokenizer that does not fit.
+            that the folder lacks or has for other labels, a tokenizer that does not fit.
         DamagedFileError: the weights cannot be read.
     """
     opened = open_folder(folder)
-    return opened.build(head, kernels=kernels, new_head=new_head, seed=seed), opened.tokenizer
+    model = opened.build(head, kernels=kernels, new_head=new_head, seed=seed, labels=labels)
+    return model, opened.tokenizer
 
 
 def open_folder(folder: str | Path) -> ModelFolder:
@@ -58,40 +72,90 @@ def open_folder(folder: str | Path) -> ModelFolder:
         raise UserError(f"{folder}: no such model folder.")
     config, tokenizer = ModelConfig.load(folder), Tokenizer.load(folder)
     check_vocabulary(config, tokenizer, str(folder))
-    return ModelFolder(config, tokenizer, read_weights(folder))
+    classes = tuple(read_json(folder / "config.json").get("architectures") or ())
+    return ModelFolder(config, tokenizer, read_weights(folder), classes)
 
 
 @dataclass(frozen=True)
 class ModelFolder:
-    """What a model folder holds; the parts fit each other."""
+    """What a model folder holds; the parts fit each other. `architectures`: Hugging Face's classes, of config.json."""
 
     config: ModelConfig
     tokenizer: Tokenizer
     weights: Weights
+    architectures: tuple[str, ...] = ()
 
     def has(self, part: str) -> bool:
-        """Whether all tensors of a part are there: pooler, masked_lm or next_sentence."""
-        table = name_table(self.config, self.weights.prefix)
-        return all(table[ours] in self.weights.tensors for ours in table if ours.startswith(_PARTS[part]))
+        """Whether all tensors of a part are there: pooler, masked_lm, next_sentence or a head for a task.
 
-    def build(self, head: str, *, kernels: Kernels | None = None, new_head: bool = False, seed: int = 0) -> Model:
+        Classifiers have the same tensor names whatever they classify: where config.json names the class, it decides.
+        """
+        if part in TASK_HEADS and task_head(self.architectures) not in (None, part):
+            return False
+        table = name_table(self.config, self.weights.prefix, part)
+        return all(table[ours] in self.weights.tensors for ours in table if ours.startswith(f"{part}."))
+
+    def build(
+        self,
+        head: str,
+        *,
+        kernels: Kernels | None = None,
+        new_head: bool = False,
+        seed: int = 0,
+        labels: Sequence[str] | int | None = None,
+    ) -> Model:
         """A model in evaluation mode; arguments and errors as for `load`."""
+        config = self._labelled(head, labels)
         absent = [part for part in HEADS.get(head, ()) if not self.has(part)]
         pooler = not (head == "encoder" and "pooler" in absent)
         if head == "encoder":
             absent = []
         if absent and not new_head:
+            said = f" (config.json says {', '.join(self.architectures)})" if self.architectures else ""
             raise UserError(
-                f"{self.weights.path}: has no {' and no '.join(absent)} head, which head={head!r} needs. Load it with "
-                "new_head=True to start with fresh weights, or choose a head that the folder has."
+                f"{self.weights.path}: has no {' and no '.join(absent)} head{said}, which head={head!r} needs. Load it "
+                "with new_head=True to start with fresh weights, or choose a head that the folder has."
             )
-        model = Model(self.config, head, kernels, pooler=pooler)
+        other = None if labels is None or head in absent else self._other_labels(head, config)
+        if other and not new_head:
+            raise UserError(
+                f"{self.weights.path}: the {head} head is for {other}, but labels asks for {_said(config)}. Load it "
+                "with new_head=True to start with fresh weights for them, or leave labels out."
+            )
+        absent += [head] if other else []
+        model = Model(config, head, kernels, pooler=pooler)
         if absent:
             model.initialise(seed)
-            _log.warning("%s: new weights for %s", self.weights.path, ", ".join(absent))
-        assign_weights(model, self.weights, skip=tuple(_PARTS[part] for part in absent))
+            instead = f" for {_said(config)}, in place of one for {other}" if other else ""
+            _log.warning("%s: new weights for %s%s", self.weights.path, ", ".join(absent), instead)
+        assign_weights(model, self.weights, skip=tuple(f"{part}." for part in absent))
         model.set_train(False)
         return model
+
+    def _labelled(self, head: str, labels: Sequence[str] | int | None) -> ModelConfig:
+        """The configuration with the labels that are asked for."""
+        config = self.config
+        if labels is None:  # Hugging Face gives question answering as many outputs as there are labels
+            return config.with_labels(None) if head == "question_answering" and config.num_labels != 2 else config
+        if head not in LABELLED:
+            raise UserError(f"labels: head={head!r} has none; they are for {' and '.join(LABELLED)}. Leave them out.")
+        wanted = config.with_labels(labels)
+        same = wanted.num_labels == config.num_labels and wanted.labels in (None, config.labels)
+        return config if same else wanted
+
+    def _other_labels(self, head: str, wanted: ModelConfig) -> str | None:
+        """What the folder's classifier is for, where that is not what is wanted."""
+        outputs = len(self.weights.tensors[name_table(self.config, self.weights.prefix, head)[f"{head}.dense.bias"]])
+        if outputs == wanted.num_labels and self.config.labels in (None, wanted.labels):
+            return None
+        return _said(self.config) if outputs == self.config.num_labels else f"{outputs} labels"
+
+
+def _said(config: ModelConfig) -> str:
+    """Labels for messages."""
+    count = f"{config.num_labels} label{'s' if config.num_labels > 1 else ''}"
+    shown = (config.labels or ())[:8]
+    return count + (f" ({', '.join(shown)}{', ...' if config.num_labels > len(shown) else ''})" if shown else "")
 
 
 def check_vocabulary(config: ModelConfig, tokenizer: Tokenizer, where: str) -> None:
@@ -149,7 +213,7 @@ def assign_weights(model: Model, weights: Weights, skip: tuple[str, ...] = ()) -
         weights: of a folder.
         skip: beginnings of our names that keep their values.
     """
-    table = name_table(model.config, weights.prefix)
+    table = name_table(model.config, weights.prefix, model.head)
     parameters = dict(model.parameters_and_names())
     wanted = {table[name]: name for name in parameters if not name.startswith(skip or ("\0",))}
     missing = [name for name in wanted if name not in weights.tensors]
@@ -167,7 +231,7 @@ def assign_weights(model: Model, weights: Weights, skip: tuple[str, ...] = ()) -
         if name in weights.tensors and weights.tensors[name].shape != tuple(parameters[ours].shape)
     ]
     if missing or unexpected or shapes:
-        raise UserError(_mismatch(weights, model.config, missing, unexpected, shapes))
+        raise UserError(_mismatch(weights, model, missing, unexpected, shapes))
     _check_tied(weights)
     if other_heads:
         _log.info("%s: not used: %s", weights.path, ", ".join(sorted(other_heads)))
@@ -185,7 +249,8 @@ def _check_tied(weights: Weights) -> None:
         )
 
 
-def _mismatch(weights: Weights, config: ModelConfig, missing: list, unexpected: list, shapes: list) -> str:
+def _mismatch(weights: Weights, model: Model, missing: list, unexpected: list, shapes: list) -> str:
+    config = model.config
     parts = [f"{weights.path}: the tensors do not fit config.json (model_type {config.model_type})."]
     for title, names in (("Missing", missing), ("Unexpected", unexpected), ("Of another shape", shapes)):
         if names:
@@ -198,13 +263,18 @@ def _mismatch(weights: Weights, config: ModelConfig, missing: list, unexpected: 
         parts.append("This is a BERT checkpoint: it has position embeddings. Set model_type: bert in config.json.")
     if any("word_embeddings" in name for name in shapes):
         parts.append("The vocabulary differs from the one that the weights were trained with.")
+    if model.head in LABELLED and any(name.startswith("classifier.") for name in shapes):
+        parts.append(
+            f"The classifier is not one for the {_said(config)} of config.json: write its labels there (id2label), or "
+            "load it with new_head=True and labels=... to start with fresh weights."
+        )
     return " ".join(parts)
 
 
 def named_tensors(model: Model) -> dict[str, np.ndarray]:
     """A model's tensors under Hugging Face names, fp32."""
     prefix = "" if model.head == "encoder" else f"{model.config.model_type}."
-    table = name_table(model.config, prefix)
+    table = name_table(model.config, prefix, model.head)
     return {table[name]: parameter.asnumpy() for name, parameter in model.parameters_and_names()}
 
 

@@ -1,4 +1,4 @@
-"""What stands on the encoder: pooler, masked-LM head, next-sentence head. The pooler counts as a head."""
+"""What stands on the encoder: pooler, heads for pretraining, heads for tasks. The pooler counts as a head."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from mindspore import Parameter, Tensor, nn
 
 from ms_plm.config.model import ModelConfig
 from ms_plm.kernels import Kernels
+from ms_plm.kernels.dropout import DropoutPlan
 from ms_plm.models.layers import LayerNorm, Linear
 
 
@@ -49,3 +50,37 @@ class NextSentenceHead(nn.Cell):
 
     def construct(self, pooled):
         return self.dense(pooled).astype(ms.float32)
+
+
+TASK_HEADS = ("sequence_classification", "token_classification", "question_answering", "multiple_choice")
+"""Heads that are trained for a task: one linear layer, which Hugging Face's classes `...For<Task>` have as well."""
+LABELLED = ("sequence_classification", "token_classification")
+"""Those whose outputs are the labels of the configuration."""
+ON_POOLED = ("sequence_classification", "multiple_choice")
+"""Those that read the pooled output; the others read every position."""
+
+
+class TaskHead(nn.Cell):
+    """Dropout and a linear layer, logits fp32: `[..., H]` to `[..., L]`.
+
+    As in Hugging Face's `BertFor...`: question answering (start and end) has no dropout, multiple choice one output.
+
+    Args:
+        config: gives the number of labels and the dropout.
+        kernels: implementations.
+        plan: numbers the dropout site, the model's last.
+        head: one of `TASK_HEADS`.
+    """
+
+    def __init__(self, config: ModelConfig, kernels: Kernels, plan: DropoutPlan, head: str) -> None:
+        super().__init__()
+        size, drop = config.hidden_size, config.task_dropout_prob
+        outputs = {"question_answering": 2, "multiple_choice": 1}.get(head, config.num_labels)
+        site = None
+        if head != "question_answering":
+            site = plan.pooled(drop, size) if head in ON_POOLED else plan.hidden(drop, size)
+        self.dropout = kernels.build("dropout", site=site)
+        self.dense = Linear(kernels, size, outputs)
+
+    def construct(self, x, rng=None):
+        return self.dense(self.dropout(x, rng)).astype(ms.float32)

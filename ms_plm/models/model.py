@@ -10,7 +10,7 @@ from ms_plm.config.model import ModelConfig
 from ms_plm.kernels import Kernels
 from ms_plm.kernels.dropout import DropoutPlan
 from ms_plm.models.encoder import Encoder
-from ms_plm.models.heads import MaskedLMHead, NextSentenceHead, Pooler
+from ms_plm.models.heads import ON_POOLED, TASK_HEADS, MaskedLMHead, NextSentenceHead, Pooler, TaskHead
 from ms_plm.models.layers import initialise
 from ms_plm.models.outputs import ModelOutput
 
@@ -18,6 +18,7 @@ HEADS: dict[str, tuple[str, ...]] = {
     "encoder": ("pooler",),
     "masked_lm": ("masked_lm",),
     "pretraining": ("pooler", "masked_lm", "next_sentence"),
+    **{head: ("pooler", head) if head in ON_POOLED else (head,) for head in TASK_HEADS},
 }
 """Parts that stand on the encoder, by the name of the use."""
 
@@ -54,6 +55,9 @@ class Model(nn.Cell):
             self.masked_lm = MaskedLMHead(config, kernels)
         if self.has_next_sentence:
             self.next_sentence = NextSentenceHead(config, kernels)
+        self.has_task, self.on_pooled = head in TASK_HEADS, head in ON_POOLED
+        if self.has_task:  # under its own name, which names its parameters
+            setattr(self, head, TaskHead(config, kernels, self.plan, head))
         self.limit = config.max_position_embeddings if config.position_embedding_type == "absolute" else None
 
     def initialise(self, seed: int) -> Model:
@@ -97,7 +101,7 @@ class Model(nn.Cell):
         if attention_mask is None:
             attention_mask = ops.ones_like(input_ids)
         hidden, states, probabilities, scores = self.encoder(input_ids, token_type_ids, attention_mask, rng)
-        pooled, predictions, relationship = (), (), ()
+        pooled, predictions, relationship, task = (), (), (), ()
         if self.has_pooler:
             pooled = self.pooler(hidden)
         if self.has_masked_lm:
@@ -105,7 +109,9 @@ class Model(nn.Cell):
             predictions = self.masked_logits(rows)
         if self.has_next_sentence:
             relationship = self.next_sentence(pooled)
-        return ModelOutput(hidden, pooled, predictions, relationship, states, probabilities, scores)
+        if self.has_task:
+            task = self.task_logits(pooled if self.on_pooled else hidden, rng)
+        return ModelOutput(hidden, pooled, predictions, relationship, task, states, probabilities, scores)
 
     def masked_rows(self, hidden, positions):
         """Rows `[M, H]` of hidden states `[B, S, H]` at positions int32 `[M]`, indices into `[B*S]`."""
@@ -114,3 +120,12 @@ class Model(nn.Cell):
     def masked_logits(self, rows):
         """Prediction logits fp32 `[..., V]` of hidden states `[..., H]`; for a model with a masked-LM head."""
         return self.masked_lm(rows, self.encoder.embeddings.word_embeddings.weight)
+
+    def task_logits(self, values, rng=None):
+        """Logits fp32 of a model with a head for a task; see `ModelOutput.task_logits`.
+
+        `values`: the pooled output `[B, H]` for sequence classification and multiple choice, else hidden states
+        `[B, S, H]`.
+        """
+        logits = getattr(self, self.head)(values, rng)
+        return logits.reshape((-1,)) if self.head == "multiple_choice" else logits

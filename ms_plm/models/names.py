@@ -32,14 +32,22 @@ _HEADS = {
     "masked_lm.norm": "cls.predictions.transform.LayerNorm",
     "next_sentence.dense": "cls.seq_relationship",
 }
+_TASKS = {
+    "sequence_classification": ("classifier", "ForSequenceClassification"),
+    "token_classification": ("classifier", "ForTokenClassification"),
+    "question_answering": ("qa_outputs", "ForQuestionAnswering"),
+    "multiple_choice": ("classifier", "ForMultipleChoice"),
+}
+"""Hugging Face's name of a task's layer, which three share, and the end of its class, which tells them apart."""
 
 
-def name_table(config: ModelConfig, prefix: str) -> dict[str, str]:
-    """Our parameter names to Hugging Face's, for the encoder, the pooler and every head.
+def name_table(config: ModelConfig, prefix: str, head: str = "pretraining") -> dict[str, str]:
+    """Our parameter names to Hugging Face's, for the encoder, the pooler, pretraining's heads and one for a task.
 
     Args:
         config: gives the number of layers and whether there is a position table.
         prefix: `nezha.`, `bert.` or the empty string.
+        head: of the model; names one for a task, since several have the same name there.
     """
     table: dict[str, str] = {}
 
@@ -58,6 +66,8 @@ def name_table(config: ModelConfig, prefix: str) -> dict[str, str]:
             add(f"encoder.layers.{layer}.{ours}", f"{prefix}encoder.layer.{layer}.{theirs}")
     for ours, theirs in _HEADS.items():
         add(ours, theirs)
+    if head in _TASKS:
+        add(f"{head}.dense", _TASKS[head][0])
     return table
 
 
@@ -97,4 +107,10 @@ def is_redundant(name: str) -> bool:
 def architecture(config: ModelConfig, head: str) -> str:
     """Hugging Face's class for a model folder."""
     family = {"nezha": "Nezha", "bert": "Bert"}[config.model_type]
-    return family + {"encoder": "Model", "masked_lm": "ForMaskedLM", "pretraining": "ForPreTraining"}[head]
+    known = {"encoder": "Model", "masked_lm": "ForMaskedLM", "pretraining": "ForPreTraining"}
+    return family + (known[head] if head in known else _TASKS[head][1])
+
+
+def task_head(architectures: Collection[str]) -> str | None:
+    """The head for a task that classes of Hugging Face say a folder has; None where they name none."""
+    return next((head for head, (_, end) in _TASKS.items() if any(name.endswith(end) for name in architectures)), None)

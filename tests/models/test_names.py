@@ -27,7 +27,7 @@ def test_a_table_reads_both_ways(family: str, with_prefix: bool) -> None:
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("head", HEADS)
 def test_every_parameter_of_every_head_has_a_name(family: str, head: str) -> None:
-    table = name_table(_config(family), f"{family}.")
+    table = name_table(_config(family), f"{family}.", head)
     names = {name for name, _ in Model(_config(family), head).parameters_and_names()}
     assert names <= table.keys()
     if head == "pretraining":
