@@ -21,7 +21,7 @@ from ms_plm.training.log import run_logging
 from ms_plm.training.parallel import launched_rank, launched_ranks, serve_as_scheduler
 
 log = logging.getLogger(__name__)
-KINDS = {"pretrain": "ms_plm.training.pretraining"}
+KINDS = {"pretrain": "ms_plm.training.pretraining", "finetune": "ms_plm.training.finetuning"}
 """The module whose `run(recipe, folder, resume)` carries out a kind."""
 
 _MAY_CHANGE = ("impl", "log", "output", "description", "name", "evaluate", "train.checkpoint", "train.budget_minutes")

@@ -27,7 +27,7 @@ class OwnTaskSection(Section):
 class TaskDataSection(Section):
     """What is learned: a benchmark's task in its official files, or one of your own."""
 
-    task: str | None = Field(None, description="a benchmark's task, such as glue/sst2 or clue/tnews")
+    task: str | None = Field(None, description="a benchmark's task, such as glue/sst-2 or clue/tnews")
     folder: str | None = Field(None, description="where its official files lie")
     own: OwnTaskSection | None = Field(None, description="instead of task and folder")
     lower_case: bool | None = Field(None, description="default: what the model's folder says")

@@ -1,10 +1,10 @@
-"""The loop that runs a task over a data set: held-out figures of masked-LM pretraining."""
+"""The loops that run a model over a data set: held-out figures of pretraining, and of tasks."""
 
 from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -12,10 +12,14 @@ import numpy as np
 from mindspore import Tensor
 from tqdm import tqdm
 
+from ms_plm.data.benchmarks import BenchmarkTask, Split
+from ms_plm.data.buckets import LabelledSamples, in_order
 from ms_plm.data.loader import EvaluationBatch
 from ms_plm.evaluation.metrics import PretrainingSums, content_tokens, masked_sums, next_sentence_sums, perplexity
+from ms_plm.evaluation.scoring import score
 from ms_plm.models.model import Model
 from ms_plm.tasks.pretraining import PretrainingFigures
+from ms_plm.tasks.text import TextLogits, mean_loss, predictions
 from ms_plm.tokenization import Tokenizer
 
 
@@ -137,3 +141,73 @@ class PretrainingEvaluator:
         used = arrays["masked_weights"] > 0
         predictions = predictor.predict(arrays["input_ids"], arrays["masked_positions"][used])
         return masked_sums(predictions, arrays["masked_labels"][used], arrays["masked_weights"][used], self.content)
+
+
+class Group(Protocol):
+    """The processes that share the work (`ms_plm.training.parallel.Parallel`)."""
+
+    rank: int
+    ranks: int
+
+    def gather_arrays(self, array: np.ndarray) -> np.ndarray:
+        """Every process's array `[n]`, in the order of ranks: `[ranks, n]`."""
+
+
+class TextEvaluator:
+    """Figures of a model on the whole of some splits, again and again; one graph a padded length.
+
+    Args:
+        model: with the head of `ms_plm.tasks.text`.
+        task: says how it is scored.
+        splits: by name, the examples and the same tokenized.
+        lengths: padded lengths, as training has them.
+        batch: rows at once; changes no figure.
+        group: the processes; each takes its part of the batches.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        task: BenchmarkTask,
+        splits: Mapping[str, tuple[Split, LabelledSamples]],
+        lengths: Sequence[int],
+        batch: int,
+        group: Group,
+    ) -> None:
+        self.task, self.splits, self.lengths, self.batch, self.group = task, splits, lengths, batch, group
+        self.classes = model.config.num_labels
+        self.graph = TextLogits(model)
+
+    def titles(self) -> dict[str, str]:
+        """Names of the figures, for people."""
+        titles = {}
+        for split in self.splits:
+            for name in ("loss", *self.task.metrics):
+                titles[self._key(split, name)] = f"{split}: {name.replace('_', ' ')}"
+        return titles
+
+    def figures(self) -> dict[str, float]:
+        """Loss and metrics of every split, named after it but for the first one; `metric` is the one that decides."""
+        found: dict[str, float] = {}
+        for name, (split, samples) in self.splits.items():
+            logits = self.logits(samples)
+            found[self._key(name, "loss")] = mean_loss(logits, samples)
+            labels = split.labels if self.classes > 1 else None
+            made = predictions(logits, labels, self.task)
+            for metric, value in score(self.task, split.examples, made, labels).items():
+                found[self._key(name, metric)] = float(value)
+        return {**found, "metric": found[self.task.metrics[0]]}
+
+    def logits(self, samples: LabelledSamples) -> np.ndarray:
+        """Logits of all samples in their own order, fp32 `[N, L]`."""
+        self.graph.set_train(False)
+        values = np.zeros((len(samples), self.classes), np.float32)
+        for number, (indices, arrays) in enumerate(in_order(samples, self.lengths, self.batch)):
+            if number % self.group.ranks == self.group.rank:
+                names = ("input_ids", "token_type_ids", "attention_mask")
+                out = self.graph(*(Tensor.from_numpy(np.ascontiguousarray(arrays[name])) for name in names))
+                values[indices] = out.asnumpy()[: len(indices)]
+        return self.group.gather_arrays(values.reshape(-1)).sum(0).reshape(values.shape)
+
+    def _key(self, split: str, name: str) -> str:
+        return name if split == next(iter(self.splits)) else f"{split}_{name}"

@@ -1,0 +1,193 @@
+"""Recipes of kind `finetune`: a pretrained model learns a task, and is measured by that task's figures."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from ms_plm.common.errors import UserError
+from ms_plm.common.processor import cores
+from ms_plm.config.places import place
+from ms_plm.config.recipe import Recipe
+from ms_plm.data.benchmarks import TASKS, BenchmarkTask, Split, own_texts, read_task
+from ms_plm.data.buckets import BucketedLoader, LabelledSamples, padded_lengths
+from ms_plm.models.folder import open_folder
+from ms_plm.models.model import Model
+from ms_plm.tasks.runner import TextEvaluator
+from ms_plm.tasks.text import HEAD, TERM, TextLoss, balanced_weights, label_numbers, samples_of
+from ms_plm.tokenization import Tokenizer
+from ms_plm.training.assembly import micro_batch
+from ms_plm.training.session import Context, Job, TrainingResult, carry_out
+from ms_plm.training.step import rng_maker
+from ms_plm.training.throughput import training_flops
+
+log = logging.getLogger(__name__)
+
+
+def run(recipe: Recipe, folder: Path, resume: bool, started: Callable[[], None]) -> TrainingResult:
+    """Carry out a recipe of kind `finetune`; see `session.carry_out`."""
+    return carry_out(recipe, folder, resume, started, open_job)
+
+
+def open_job(context: Context) -> Job:
+    """The task, the model and the loss of a recipe.
+
+    Raises:
+        UserError: they do not fit each other.
+    """
+    recipe, parallel = context.recipe, context.parallel
+    task, splits = open_task(recipe)
+    train = _chosen(splits["train"], recipe)
+    labels = None if task.kind == "regression" else train.labels
+    opened = open_folder(place(recipe.model.from_))
+    tokenizer = opened.tokenizer
+    if recipe.data.lower_case is not None:
+        tokenizer = Tokenizer.load(place(recipe.model.from_), lower_case=recipe.data.lower_case)
+    model = opened.build(HEAD, kernels=context.kernels(), new_head=True, seed=recipe.train.seed, labels=labels or 1)
+    if recipe.model.fresh:
+        model.initialise(recipe.train.seed)
+    _check_length(model, recipe)
+    class_weights = None
+    if recipe.method.class_weights == "balanced" and labels:
+        class_weights = balanced_weights(label_numbers(train.examples, labels)[0], len(labels))
+    length = recipe.data.max_length
+    samples = samples_of(train.examples, labels, tokenizer, length, class_weights)
+    held_out = {
+        name: (split, samples_of(split.examples, labels, tokenizer, length))
+        for name, split in splits.items()
+        if name.startswith("dev")
+    }
+    lengths = padded_lengths(samples.lengths, recipe.data.lengths)
+    size = micro_batch(recipe, parallel.ranks)
+    loader = BucketedLoader(
+        samples,
+        recipe.train.seed,
+        lengths,
+        TERM,
+        recipe.train.batch,
+        size,
+        parallel.rank,
+        parallel.ranks,
+        min(recipe.impl.workers, cores()),
+        rng_maker(model),
+    )
+    evaluator = None
+    if held_out:
+        evaluator = TextEvaluator(model, task, held_out, lengths, recipe.impl.eval_batch or size, parallel)
+    else:
+        log.warning("no dev set: no evaluation, and the last checkpoint is the result")
+    per_epoch = loader.updates_per_epoch
+    mean_length = int(samples.lengths.mean())
+    return Job(
+        model=model,
+        tokenizer=tokenizer,
+        loss=TextLoss(model),
+        loader=loader,
+        total=recipe.train.steps or math.ceil(recipe.train.epochs * per_epoch),
+        fingerprint=_fingerprint(samples, labels),
+        evaluate=evaluator.figures if evaluator else None,
+        evaluate_every=max(1, round(recipe.evaluate.every_epochs * per_epoch)),
+        flops_per_token=training_flops(model.config, mean_length, 0.0),
+        data=_describe(task, train, held_out, samples, lengths),
+        patience=recipe.method.patience,
+        keep_best=recipe.train.checkpoint.best != "none",
+        facts={"task": task.name},
+        titles=evaluator.titles() if evaluator else {},
+    )
+
+
+def open_task(recipe: Recipe) -> tuple[BenchmarkTask, dict[str, Split]]:
+    """The task of a recipe and its splits: `train`, one or more `dev...`.
+
+    Raises:
+        UserError: there is no such task, it is of another kind, or its files are not there or not as they should be.
+    """
+    data = recipe.data
+    if data.own:
+        own = data.own
+        files = {"train": own.train, **{n: f for n, f in (("dev", own.dev), ("test", own.test)) if f}}
+        paths = {name: str(place(file)) for name, file in files.items()}
+        task = own_texts(paths, own.text, own.pair, own.label, own.kind, own.labels, own.metrics, own.header)
+        splits = read_task(task, Path(), splits=tuple(name for name in paths if name != "test"))
+    else:
+        task = named_task(data.task)
+        names = [name for name in task.splits if not name.startswith("test")]
+        splits = read_task(task, place(data.folder), splits=names)
+    for split in splits.values():
+        for reason, count in split.dropped.items():
+            log.info("%s %s: %d examples left out: %s", task.name, split.name, count, reason)
+    if data.without_train_texts:
+        splits = _without_train_texts(splits)
+    return task, splits
+
+
+def named_task(name: str) -> BenchmarkTask:
+    """A benchmark's task that this kind of training can do.
+
+    Raises:
+        UserError: there is none of that name, or it is of another kind.
+    """
+    import difflib
+
+    if name not in TASKS:
+        near = difflib.get_close_matches(name, TASKS, 1)
+        hint = f" Did you mean {near[0]}?" if near else ""
+        raise UserError(f"data.task: no task {name!r}.{hint} There are {', '.join(sorted(TASKS))}.")
+    task = TASKS[name]
+    if task.kind not in ("classification", "regression"):
+        raise UserError(
+            f"data.task: {name} is a task of {task.kind.replace('_', ' ')}; expected one of classification or "
+            "regression."
+        )
+    return task
+
+
+def _chosen(split: Split, recipe: Recipe) -> Split:
+    """The training set, or `data.rows` examples of it, drawn by the seed."""
+    rows = recipe.data.rows
+    if rows is None or rows >= len(split.examples):
+        return split
+    chosen = np.sort(np.random.default_rng(recipe.train.seed).permutation(len(split.examples))[:rows])
+    return replace(split, examples=[split.examples[number] for number in chosen])
+
+
+def _without_train_texts(splits: Mapping[str, Split]) -> dict[str, Split]:
+    seen = {(example.text, example.pair) for example in splits["train"].examples}
+    made = dict(splits)
+    for name, split in splits.items():
+        if name.startswith("dev"):
+            kept = [example for example in split.examples if (example.text, example.pair) not in seen]
+            left_out = len(split.examples) - len(kept)
+            log.info("%s: %d of %d texts stand in the training set: left out", name, left_out, len(split.examples))
+            made[name] = replace(split, examples=kept)
+    return made
+
+
+def _check_length(model: Model, recipe: Recipe) -> None:
+    if model.limit is not None and recipe.data.max_length > model.limit:
+        raise UserError(
+            f"data.max_length {recipe.data.max_length} is more than the {model.limit} absolute positions of "
+            f"{recipe.model.from_}; shorten it."
+        )
+
+
+def _fingerprint(samples: LabelledSamples, labels) -> str:
+    digest = hashlib.sha256(repr(labels).encode())
+    for array in (samples.input_ids, samples.token_type_ids, samples.starts, samples.labels, samples.weights):
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
+def _describe(task: BenchmarkTask, train: Split, held_out: Mapping, samples: LabelledSamples, lengths) -> str:
+    sizes = ", ".join(f"{name} {len(split.examples)}" for name, (split, _) in held_out.items()) or "no dev set"
+    classes = f"{len(train.labels)} classes" if train.labels else "a number"
+    return (
+        f"{task.name}, {classes}; train {len(samples)}, {sizes}; {samples.lengths.mean():.0f} tokens on average, "
+        f"padded to {', '.join(map(str, lengths))}"
+    )
