@@ -54,6 +54,7 @@ def make_plan(source: Source, choices: Choices, huggingface: bool = False) -> Pl
             listed); the family is another than was said; a decoder is not tied; transformers cannot express it.
     """
     found = _one_decoder_bias(places(source.scheme, source.tensors, str(source.path)))
+    found |= _tinybert_classifier(found)
     shapes = _shapes(found, source)
     settled = settle(source.config, shapes, source.scheme, choices, str(source.config_path or source.path))
     config = settled.config
@@ -92,6 +93,18 @@ def _one_decoder_bias(found: Places) -> Places:
             name: Place(PREDICTION_BIAS) if place.target == DECODER_BIAS else place for name, place in found.items()
         }
     return found
+
+
+def _tinybert_classifier(found: Places) -> Places:
+    """What stands beside projections is TinyBERT's, whose logits are `W relu(pooled) + b`; elsewhere they are not."""
+    if not any((place.target or "").startswith(PROJECTIONS) for place in found.values()):
+        return {}
+    reason = "TinyBERT's classifier reads ReLU of the pooled output, which classifiers here and in transformers do not"
+    return {
+        name: Place(reason=reason, problem=True)
+        for name, place in found.items()
+        if (place.target or "").startswith("classifier.")
+    }
 
 
 def _shapes(found: Places, source: Source) -> dict[str, tuple[int, ...]]:

@@ -157,6 +157,15 @@ def test_unknown_tensors_outside_the_encoder_are_reported(tmp_path: Path) -> Non
     assert "unexpected, not taken: crf.transitions" in report.describe()
 
 
+def test_a_classifier_of_tinybert_is_left_out_because_nothing_else_computes_it(tmp_path: Path) -> None:
+    def add(tensors: dict) -> None:
+        tensors["classifier.weight"], tensors["classifier.bias"] = np.ones((2, 16), np.float32), np.ones(2, np.float32)
+
+    report = convert(copy_of("tinybert", tmp_path, add), None)
+    assert report.unexpected == ["classifier.bias", "classifier.weight"]
+    assert "ReLU" in _rows(report)["classifier.weight"].reason
+
+
 def test_heads_that_are_not_there_are_named(tmp_path: Path) -> None:
     assert convert(copy_of("dynabert", tmp_path), None).absent == ["masked-LM head", "next-sentence head"]
 

@@ -158,7 +158,7 @@ class Task(nn.Cell):
         super().__init__()
         self.bert, self.older = Bert(older), older
         if older:
-            self.dense_1, self.fit_dense = nn.Dense(HIDDEN, 3), nn.Dense(HIDDEN, 32)
+            self.dense_1 = nn.Dense(HIDDEN, 3)
         else:
             self.cls1, self.cls2 = Predictions(), Relationship()
 
