@@ -12,6 +12,7 @@ from ms_plm import __version__
 from ms_plm.common.errors import UserError
 from ms_plm.config.model import ModelConfig
 from ms_plm.convert.huggingface import huggingface_config
+from ms_plm.convert.positions import STORED, check_stored, stored_reach
 from ms_plm.convert.report import Report, Row
 from ms_plm.convert.schemes import DECODER, DECODER_BIAS, NO_PART, PREDICTION_BIAS, PROJECTIONS, WORDS, Place, places
 from ms_plm.convert.settings import Choices, expected_shapes, head_shapes, settle
@@ -56,8 +57,12 @@ def make_plan(source: Source, choices: Choices, huggingface: bool = False) -> Pl
     found = _one_decoder_bias(places(source.scheme, source.tensors, str(source.path)))
     found |= _tinybert_classifier(found)
     shapes = _shapes(found, source)
-    settled = settle(source.config, shapes, source.scheme, choices, str(source.config_path or source.path))
+    stored = [source.tensors[name] for name in source.tensors if name.endswith(STORED)][:1]
+    reach = stored_reach(stored[0]) if stored else None
+    settled = settle(source.config, shapes, source.scheme, choices, str(source.config_path or source.path), reach)
     config = settled.config
+    if stored and config.position_embedding_type == "functional_relative":
+        check_stored(stored[0], config, str(source.path))
     _check(config, shapes, found, source)
     found |= _incomplete_heads(config, shapes, found) | _tied(found, source)
     if huggingface:
@@ -231,6 +236,7 @@ def _line(config: ModelConfig) -> str:
 
 def _left_out_keys(source: Source) -> list[str]:
     keys = sorted(set(source.config or {}) - set(ModelConfig.model_fields) - {"architectures", "use_relative_position"})
+    keys = [key for key in keys if key != "pruned_heads" or not source.config[key]]
     return [f"not taken from {source.config_path.name}: {', '.join(keys)}"] if keys else []
 
 

@@ -34,7 +34,14 @@ class Settled:
     notes: list[str] = field(default_factory=list)
 
 
-def settle(raw: Mapping[str, Any] | None, shapes: Shapes, scheme: Scheme, choices: Choices, where: str) -> Settled:
+def settle(
+    raw: Mapping[str, Any] | None,
+    shapes: Shapes,
+    scheme: Scheme,
+    choices: Choices,
+    where: str,
+    reach: int | None = None,
+) -> Settled:
     """The configuration of a checkpoint.
 
     Args:
@@ -43,6 +50,7 @@ def settle(raw: Mapping[str, Any] | None, shapes: Shapes, scheme: Scheme, choice
         scheme: whose names they had.
         choices: of the user.
         where: the configuration's file, or the checkpoint's where there is none; for messages.
+        reach: of relative positions that are stored in the checkpoint.
 
     Raises:
         UserError: the configuration and the shapes contradict each other (all contradictions are named), or something
@@ -55,17 +63,19 @@ def settle(raw: Mapping[str, Any] | None, shapes: Shapes, scheme: Scheme, choice
         del values["position_embedding_type"]  # transformers writes its default even where nothing reads it
     _reconcile(values, _facts(shapes), where)
     _need_heads(values, shapes, where)
+    _unprune(values)
     if relative and "max_relative_position" not in values:
-        reach, language = (127, "English") if values["vocab_size"] == 28996 else (64, "Chinese")
-        values["max_relative_position"] = reach
-        notes.append(
-            f"max_relative_position is not said anywhere: {reach}, as in the published {language} models; give another "
-            "with --config"
-        )
+        values["max_relative_position"], note = _reach(values, reach)
+        notes.append(f"max_relative_position is not said anywhere: {note}")
     if "layer_norm_eps" not in values and scheme.layer_norm_eps != 1e-12:
         values["layer_norm_eps"] = scheme.layer_norm_eps
         notes.append(f"layer_norm_eps is not said anywhere: {scheme.layer_norm_eps:g}, what its framework takes")
     _labels(values, shapes.get("classifier.weight"), notes, where)
+    if relative and not values.get("provenance") and "model_type" not in (raw or {}) and not scheme.tanh_gelu:
+        notes.append(
+            "the published NEZHA was trained with the tanh GELU, its PyTorch code computes with erf, as does this "
+            "folder; --hidden-act gelu_new takes the former"
+        )
     values["hidden_act"] = _activation(values.get("hidden_act", "gelu"), scheme, choices.hidden_act, notes)
     return Settled(ModelConfig.from_huggingface(values, where), notes)
 
@@ -129,6 +139,22 @@ def _need_heads(values: Mapping[str, Any], shapes: Shapes, where: str) -> None:
         f'{list(query)}). Write {{"num_attention_heads": N}} into a JSON file and give it with --config; sizes that '
         "the tensors tell may be left out there. Published models have heads of 64 (base: 12), TinyBERT 12 heads."
     )
+
+
+def _reach(values: Mapping[str, Any], stored: int | None) -> tuple[int, str]:
+    """The reach of relative positions where the configuration does not say, and where it is from."""
+    if stored is not None:
+        return stored, f"{stored}, as the stored positions show"
+    found, language = (127, "English") if values["vocab_size"] == 28996 else (64, "Chinese")
+    return found, f"{found}, as in the published {language} models; give another with --config"
+
+
+def _unprune(values: dict[str, Any]) -> None:
+    """A pruned model of transformers has fewer heads in some layers."""
+    if pruned := {int(layer): heads for layer, heads in (values.get("pruned_heads") or {}).items() if heads}:
+        full, layers = values["num_attention_heads"], values["num_hidden_layers"]
+        values["head_size"] = values["hidden_size"] // full
+        values["layer_heads"] = [full - len(pruned.get(layer, ())) for layer in range(layers)]
 
 
 def _labels(values: dict[str, Any], shape: tuple[int, ...] | None, notes: list[str], where: str) -> None:

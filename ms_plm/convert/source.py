@@ -58,7 +58,7 @@ def open_source(path: str | Path, config: str | Path | None = None, vocabulary: 
         DamagedFileError: cut or damaged.
     """
     path = Path(path).expanduser()
-    file = _weights_in(_transformer(path)) if path.is_dir() else _weights_file(path)
+    file = _weights_in(_inner(path)) if path.is_dir() else _weights_file(path)
     format = format_of(file)
     if format is None:
         raise UserError(f"{file}: {unknown_content(file)}.")
@@ -74,8 +74,10 @@ def open_source(path: str | Path, config: str | Path | None = None, vocabulary: 
     return Source(weights.path, weights.format, weights.files, weights.tensors, scheme, raw, config_path, place)
 
 
-def _transformer(folder: Path) -> Path:
-    """The folder of the encoder: a sentence-transformers folder may have it one level down."""
+def _inner(folder: Path) -> Path:
+    """The folder of the model: in a run's folder `model`, in one of sentence-transformers what modules.json says."""
+    if not (folder / "config.json").is_file() and (folder / "model" / "config.json").is_file():
+        return folder / "model"
     modules = folder / "modules.json"
     if modules.is_file():
         listed = read_json(modules)

@@ -109,6 +109,23 @@ def test_there_and_back_is_bit_equal(name: str, tmp_path: Path) -> None:
     assert {**one, "provenance": None} == {**other, "provenance": None}
 
 
+def test_a_sub_network_goes_to_transformers_and_back(tmp_path: Path) -> None:
+    def prune(tensors: dict) -> None:
+        for name, value in tensors.items():
+            if ".layer.1.attention.self." in name:
+                tensors[name] = value[:16]
+            elif name.endswith(".layer.1.attention.output.dense.weight"):
+                tensors[name] = value[:, :16]
+
+    source = copy_of("nezha_k8", tmp_path, prune, head_size=8, layer_heads=[4, 2])
+    convert(source, tmp_path / "theirs", huggingface=True)
+    assert _config(tmp_path / "theirs")["pruned_heads"] == {"1": [2, 3]}
+    convert(tmp_path / "theirs", tmp_path / "again")
+    assert _config(tmp_path / "again")["layer_heads"] == [4, 2]
+    before, after = (load_file(folder / "model.safetensors") for folder in (source, tmp_path / "again"))
+    assert {name: value.tobytes() for name, value in before.items()} == {n: v.tobytes() for n, v in after.items()}
+
+
 def test_a_folder_for_transformers_has_its_keys_alone(tmp_path: Path) -> None:
     convert(GOLDENS / "nezha_k8", tmp_path / "theirs", huggingface=True)
     config = _config(tmp_path / "theirs")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from checkpoints import copy_of
 from golden_files import GOLDENS, read_folder
@@ -48,6 +49,44 @@ def test_the_reach_of_chinese_models_is_assumed_and_told(tmp_path: Path) -> None
     told = plan_of(copy_of("nezha_torch", tmp_path / "told"))
     assert told.config.max_relative_position == 3
     assert not any("max_relative_position" in note for note in told.report.notes)
+
+
+def test_stored_positions_tell_the_reach(tmp_path: Path) -> None:
+    plan = plan_of(copy_of("nezha_old_release", tmp_path, max_relative_position=None))
+    assert plan.config.max_relative_position == 8
+    assert any("8, as the stored positions show" in note for note in plan.report.notes)
+
+
+def test_stored_positions_that_are_others_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="not the sinusoid of max_relative_position 9; they look alike beyond 8"):
+        plan_of(copy_of("nezha_old_release", tmp_path, max_relative_position=9))
+
+    def unshifted(tensors: dict) -> None:
+        for name in tensors:
+            if name.endswith("positions_encoding"):
+                tensors[name] = np.roll(tensors[name], 1, axis=2)
+
+    with pytest.raises(UserError, match=r"not the sinusoid of max_relative_position 8\. Use"):
+        plan_of(copy_of("nezha_old_release", tmp_path / "b", unshifted))
+
+
+def test_a_pruned_model_of_transformers_has_fewer_heads_in_some_layers(tmp_path: Path) -> None:
+    def prune(tensors: dict) -> None:
+        for name, value in tensors.items():
+            if ".layer.1.attention.self." in name:
+                tensors[name] = value[:16]
+            elif name.endswith(".layer.1.attention.output.dense.weight"):
+                tensors[name] = value[:, :16]
+
+    config = plan_of(copy_of("bert", tmp_path, prune, pruned_heads={"1": [1, 2], "0": []})).config
+    assert (config.layer_heads, config.head_size, config.num_attention_heads) == ((4, 2), 8, 4)
+    with pytest.raises(UserError, match=r"layer\.1\.attention\.self\.query\.weight is \[16, 32\], expected \[24, 32\]"):
+        plan_of(copy_of("bert", tmp_path / "b", prune, pruned_heads={"1": [1]}))
+
+
+def test_the_two_gelus_of_the_original_release_are_told(tmp_path: Path) -> None:
+    assert any("trained with the tanh GELU" in note for note in plan_of(copy_of("nezha_torch", tmp_path)).report.notes)
+    assert not any("trained with" in note for note in plan_of(copy_of("nezha_k8", tmp_path)).report.notes)
 
 
 @pytest.mark.parametrize(

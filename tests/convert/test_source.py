@@ -58,6 +58,13 @@ def test_a_sentence_transformers_folder_names_its_encoder(tmp_path: Path) -> Non
     assert open_source(outer).path == outer / "0_Transformer" / "model.safetensors"
 
 
+def test_a_run_folder_means_its_result(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    copy_of("bert", tmp_path).rename(run / "model")
+    assert open_source(run).path == run / "model" / "model.safetensors"
+
+
 @pytest.mark.slow
 def test_any_file_of_a_tensorflow_checkpoint_means_the_whole(tmp_path: Path) -> None:
     pytest.importorskip("tensorflow")
