@@ -33,8 +33,7 @@ with torch.no_grad():
     states = [model.eval().float()(**{k: v[i : i + 50] for k, v in inputs.items()}).last_hidden_state
               for i in range(0, len(lines), 50)]
 np.savez(out, states=torch.cat(states).numpy(), **{k: v.numpy() for k, v in inputs.items()})
-print(f"transformers {transformers.__version__}, torch {torch.__version__}, missing {info['missing_keys']}, "
-      f"unexpected {info['unexpected_keys']}")
+print(f"transformers {transformers.__version__}, torch {torch.__version__}, missing: {info['missing_keys'] or 'none'}")
 """
 INPUTS = ("input_ids", "token_type_ids", "attention_mask")
 

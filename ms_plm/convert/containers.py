@@ -21,6 +21,8 @@ FORMATS = (SAFETENSORS, TORCH, MINDSPORE, TENSORFLOW)
 
 _TABLE_END = bytes.fromhex("57fb808b247547db")
 """Last bytes of a sorted table, the form of TensorFlow's .index files."""
+_LONGEST_HEADER = 100_000_000
+"""Of safetensors; read as a number, the first bytes of a text are far beyond it."""
 _CRC_MARK = b"crc_num"
 
 
@@ -92,7 +94,7 @@ def format_of(path: Path) -> str | None:
         head = file.read(32)
         file.seek(max(0, size - len(_TABLE_END)))
         tail = file.read()
-    if head[8:9] == b"{":
+    if head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= _LONGEST_HEADER:
         return SAFETENSORS
     if head.startswith((b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04")):
         return TORCH

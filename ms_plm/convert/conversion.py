@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ms_plm.common.errors import UserError
-from ms_plm.common.files import replacing_folder, write_json, write_tensors
+from ms_plm.common.files import read_json, replacing_folder, write_json, write_tensors
 from ms_plm.convert.huggingface import huggingface_config
 from ms_plm.convert.planning import Plan, make_plan
 from ms_plm.convert.report import Report
@@ -89,6 +89,12 @@ def _tokenizer(plan: Plan, lower_case: bool | None) -> Tokenizer:
 def write(plan: Plan, tokenizer: Tokenizer, target: Path, huggingface: bool = False) -> None:
     """Write the folder, read it back, and complete the plan's report.
 
+    Args:
+        plan: of the conversion.
+        tokenizer: goes into the folder.
+        target: the folder; what stands there is replaced.
+        huggingface: as for `convert`.
+
     Raises:
         UserError: the disk is full; nothing was changed.
     """
@@ -100,12 +106,19 @@ def write(plan: Plan, tokenizer: Tokenizer, target: Path, huggingface: bool = Fa
         else:
             plan.config.save(folder, plan.architecture)
         tokenizer.save(folder)
+        if huggingface:
+            _say_longest(folder / "tokenizer_config.json", plan.config.max_position_embeddings)
         broken = [name for name, value in tensors.items() if not np.isfinite(value).all()]
         del tensors
         _read_back(plan, folder, huggingface)
     if broken:
         plan.report.notes.append(f"WRONG: nan or infinite values, as in the source: {', '.join(broken[:5])}")
     plan.report.target = str(target)
+
+
+def _say_longest(path: Path, length: int) -> None:
+    """transformers cuts texts where its tokenizer says so, and fails beyond its tables."""
+    write_json(path, {**read_json(path), "model_max_length": length})
 
 
 def _new(plan: Plan, name: str) -> np.ndarray:

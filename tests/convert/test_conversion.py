@@ -134,6 +134,8 @@ def test_a_folder_for_transformers_has_its_keys_alone(tmp_path: Path) -> None:
     assert config["use_relative_position"] is True
     assert config["max_relative_position"] == 8
     assert not {"provenance", "position_embedding_type", "quantization", "head_size"} & config.keys()
+    tokenizer = json.loads((tmp_path / "theirs" / "tokenizer_config.json").read_text(encoding="utf-8"))
+    assert tokenizer["model_max_length"] == 704
     with safe_open(tmp_path / "theirs" / "model.safetensors", "numpy") as file:
         assert file.metadata() == {"format": "pt"}
 

@@ -50,6 +50,16 @@ def test_missing_unexpected_and_misshaped_tensors_are_all_listed(tmp_path: Path)
     assert "encoder.layer.0.intermediate.dense.bias is [23], expected [24]" in message
 
 
+def test_a_gpt_is_called_what_it_is(tmp_path: Path) -> None:
+    def causal(tensors: dict) -> None:
+        tensors["bert/embeddings/position_embeddings"] = np.zeros((32, 16), np.float32)
+        for name in [name for name in tensors if "token_type" in name or "pooler" in name]:
+            del tensors[name]
+
+    with pytest.raises(UserError, match="NEZHA-Gen and other GPT checkpoints have no token types; they are not suppo"):
+        convert(copy_of("nezha_tf", tmp_path, causal, use_relative_position=False), None)
+
+
 def test_a_kernel_that_was_transposed_before_is_noticed(tmp_path: Path) -> None:
     def transpose(tensors: dict) -> None:
         name = "bert/encoder/layer_0/output/dense/kernel"
