@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,6 @@ from ms_plm.convert.settings import Choices
 from ms_plm.convert.source import open_source
 from ms_plm.tokenization import Tokenizer
 
-_log = logging.getLogger(__name__)
 WEIGHTS = "model.safetensors"
 
 

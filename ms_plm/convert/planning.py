@@ -137,6 +137,9 @@ def _check(config: ModelConfig, shapes: Mapping[str, tuple], found: Places, sour
     ]
     for wanted in head_shapes(config).values():
         expected |= wanted
+    for head in ("classifier", "qa_outputs"):
+        rows = shapes.get(f"{head}.weight", (0,))[0]
+        expected |= {f"{head}.weight": (rows, config.hidden_size), f"{head}.bias": (rows,)}
     wrong = [
         f"{name} is {list(shapes[name])}, expected {list(shape)}"
         for name, shape in expected.items()
@@ -176,7 +179,7 @@ def _tied(found: Places, source: Source) -> Places:
     changed = {}
     for copy, original in ((DECODER, WORDS), (DECODER_BIAS, PREDICTION_BIAS)):
         if copy in names and original in names:
-            if not np.array_equal(source.tensors[names[copy]], source.tensors[names[original]]):
+            if not np.array_equal(source.tensors[names[copy]], source.tensors[names[original]], equal_nan=True):
                 raise UserError(
                     f"{source.path}: {names[copy]} differs from {names[original]}; only tied decoders are supported."
                 )

@@ -19,8 +19,6 @@ POSITIONS = "embeddings.position_embeddings.weight"
 DECODER, DECODER_BIAS, PREDICTION_BIAS = (
     f"cls.predictions.{name}" for name in ("decoder.weight", "decoder.bias", "bias")
 )
-HEADS = ("pooler.", "cls.predictions.", "cls.seq_relationship.", "classifier.", "qa_outputs.")
-"""How the names of known heads begin."""
 PROJECTIONS = ("fit_dense.", "fit_denses.")
 """TinyBERT's projections to the teacher's width, one for all layers or one for each."""
 NO_PART, STATE = "the encoder has no such part", "optimizer or training state"
@@ -158,6 +156,10 @@ _LAYER_TENSOR = re.compile(
     r"encoder\.layer\.\d+\.(?:attention\.(?:self\.(?:query|key|value)|output\.(?:dense|LayerNorm))|intermediate\.dense|"
     r"output\.(?:dense|LayerNorm))\.(?:weight|bias)"
 )
+_HEAD_TENSOR = re.compile(
+    r"(?:pooler\.dense|cls\.predictions(?:\.decoder|\.transform\.dense|\.transform\.LayerNorm)|cls\.seq_relationship|"
+    r"classifier|qa_outputs|fit_dense|fit_denses\.\d+)\.(?:weight|bias)|cls\.predictions\.bias"
+)
 _ENCODER_TENSORS = {
     WORDS,
     POSITIONS,
@@ -171,7 +173,7 @@ def _known(target: str, inside: bool, transposed: bool = False) -> Place:
     """The place, if a model folder has it."""
     if inside and (target in _ENCODER_TENSORS or _LAYER_TENSOR.fullmatch(target)):
         return Place(target, transposed)
-    if target.startswith(HEADS + PROJECTIONS):
+    if _HEAD_TENSOR.fullmatch(target):
         return Place(target, transposed)
     return Place(reason=NO_PART if inside else "not a head that is known", problem=True)
 
@@ -229,6 +231,7 @@ def places(scheme: Scheme, names: Collection[str], where: str) -> dict[str, Plac
     _refuse_learned_table(names, where)
     root = _root(scheme, names, where)
     outer = re.sub(r"[^./]+[./]$", "", root)  # heads stand beside the encoder, under what is around it
+    named = root.endswith(("bert.", "nezha.", "bert/"))
     found = {}
     for name in names:
         plain = _plain(name)
@@ -236,10 +239,11 @@ def places(scheme: Scheme, names: Collection[str], where: str) -> dict[str, Plac
             found[name] = Place(reason=STATE)
         elif plain.startswith("teacher."):
             found[name] = Place(reason="of the teacher, not of this model")
-        elif root and plain.startswith(root):
-            found[name] = scheme.place(plain.removeprefix(root), True)
-        else:  # without a prefix the encoder's are known by their beginning
-            found[name] = scheme.place(plain.removeprefix(outer), not root and plain.startswith(_BEGINNINGS))
+        elif plain.startswith(root):  # under a name of its own all is the encoder's, else what begins like it
+            rest = plain.removeprefix(root)
+            found[name] = scheme.place(rest, named or rest.startswith(_BEGINNINGS))
+        else:
+            found[name] = scheme.place(plain.removeprefix(outer), False)
     return found
 
 

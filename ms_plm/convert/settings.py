@@ -180,7 +180,7 @@ def _activation(said: str, scheme: Scheme, chosen: str | None, notes: list[str])
     if said == "gelu" and scheme.tanh_gelu:
         notes.append(f"hidden_act: gelu means the tanh form in {scheme.name} code, so it becomes gelu_new")
         return "gelu_new"
-    return _ACTIVATIONS.get(said, said)
+    return _ACTIVATIONS.get(said, said) if isinstance(said, str) else said
 
 
 def expected_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:

@@ -180,6 +180,14 @@ def test_heads_that_are_not_there_are_named(tmp_path: Path) -> None:
     assert convert(copy_of("dynabert", tmp_path), None).absent == ["masked-LM head", "next-sentence head"]
 
 
+def test_a_head_for_another_width_is_noticed(tmp_path: Path) -> None:
+    def widen(tensors: dict) -> None:
+        tensors["classifier.weight"] = np.zeros((3, 20), np.float32)
+
+    with pytest.raises(UserError, match=r"Of another shape: classifier\.weight is \[3, 20\], expected \[3, 16\]"):
+        convert(copy_of("dynabert", tmp_path, widen), None)
+
+
 def test_two_tensors_for_one_place_are_refused(tmp_path: Path) -> None:
     def double(tensors: dict) -> None:
         tensors["bert.embeddings.LayerNorm.gamma"] = tensors["bert.embeddings.LayerNorm.weight"]

@@ -7,7 +7,7 @@ from checkpoints import CONVERT, tensors_of
 from mindspore.train.checkpoint_pb2 import Checkpoint
 
 from ms_plm.common.errors import UserError
-from ms_plm.convert.schemes import STATE, places, recognise
+from ms_plm.convert.schemes import NO_PART, STATE, places, recognise
 
 HUGGING_FACE, TENSORFLOW, MINDSPORE = "Hugging Face or original PyTorch", "TensorFlow BERT/NEZHA", "MindSpore model zoo"
 
@@ -135,6 +135,20 @@ def test_heads_of_the_model_zoo_may_stand_inside() -> None:
     words = "bert.bert_embedding_lookup.embedding_table"
     assert place("bert.cls1.dense.weight", words).target == "cls.predictions.transform.dense.weight"
     assert place("bert.dense.weight", words).target == "pooler.dense.weight"
+
+
+def test_what_stands_under_the_encoders_name_is_the_encoders() -> None:
+    """A wrapper's name says nothing of that kind."""
+    named = place("bert.adapter.weight", "bert.embeddings.word_embeddings.weight")
+    wrapped = place("module.crf.transitions", "module.embeddings.word_embeddings.weight")
+    assert (named.reason, wrapped.reason) == (NO_PART, "not a head that is known")
+    assert named.problem
+    assert wrapped.problem
+
+
+@pytest.mark.parametrize("name", ["classifier.dense.weight", "classifier.out_proj.bias", "cls.predictions.extra.bias"])
+def test_heads_of_another_build_are_not_taken(name: str) -> None:
+    assert place(name, "bert.embeddings.word_embeddings.weight").reason == "not a head that is known"
 
 
 def test_a_teacher_in_the_file_is_left_out() -> None:
