@@ -260,8 +260,8 @@ def _root(scheme: Scheme, names: Collection[str], where: str) -> str:
     family = re.split(r"[./]", students[0])[-2] if students[0] else ""
     if family not in ("", "bert", "nezha", "module", "model", "network"):
         raise UserError(
-            f"{where}: the encoder's tensors are called `{students[0]}...`: this is a {family} checkpoint. ms_plm has "
-            "the families bert and nezha."
+            f"{where}: the encoder's tensors are called `{students[0]}...`: this is a checkpoint of the family "
+            f"{family}. ms_plm has bert and nezha."
         )
     return students[0]
 

@@ -50,6 +50,14 @@ def test_missing_unexpected_and_misshaped_tensors_are_all_listed(tmp_path: Path)
     assert "encoder.layer.0.intermediate.dense.bias is [23], expected [24]" in message
 
 
+def test_one_tensor_too_many_is_enough(tmp_path: Path) -> None:
+    def add(tensors: dict) -> None:
+        tensors["bert.encoder.layer.1.adapter.weight"] = np.zeros((3, 3), np.float32)
+
+    with pytest.raises(UserError, match=r"Unexpected: bert\.encoder\.layer\.1\.adapter\.weight\.$"):
+        convert(copy_of("bert", tmp_path, add), None)
+
+
 def test_a_gpt_is_called_what_it_is(tmp_path: Path) -> None:
     def causal(tensors: dict) -> None:
         tensors["bert/embeddings/position_embeddings"] = np.zeros((32, 16), np.float32)

@@ -176,8 +176,8 @@ def test_the_model_zoos_learned_relative_table_is_refused() -> None:
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("roberta.embeddings.word_embeddings.weight", "this is a roberta checkpoint"),
-        ("electra.embeddings.word_embeddings.weight", "this is a electra checkpoint"),
+        ("roberta.embeddings.word_embeddings.weight", "a checkpoint of the family roberta. ms_plm has bert and nezha"),
+        ("electra.embeddings.word_embeddings.weight", "a checkpoint of the family electra"),
         ("bert.embeddings.word_embeddings.embedding.weight", "AutoTinyBERT super-network"),
         ("transformer.wte.weight", "not a BERT or NEZHA checkpoint.*It holds transformer.wte.weight"),
     ],
