@@ -17,6 +17,7 @@ from safetensors.numpy import load_file, save_file
 from ms_plm.common.errors import DamagedFileError, UserError
 from ms_plm.common.files import sha256_file
 from ms_plm.convert import Choices, convert
+from ms_plm.convert.containers import MINDSPORE, read_weights
 from ms_plm.models.folder import load
 
 INPUTS = ("input_ids", "token_type_ids", "attention_mask")
@@ -170,6 +171,32 @@ def test_shards_are_read_together_and_all_hashed(tmp_path: Path) -> None:
     (source / "model-00002-of-00002.safetensors").unlink()
     with pytest.raises(UserError, match="index.json: names model-00002-of-00002.safetensors, which is not beside it"):
         convert(source, tmp_path / "other")
+
+
+@pytest.mark.slow
+def test_shards_of_pytorch_are_read_together(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    source = copy_of("bert", tmp_path)
+    tensors = load_file(source / "model.safetensors")
+    (source / "model.safetensors").unlink()
+    places = {name: f"pytorch_model-0000{number % 2 + 1}-of-00002.bin" for number, name in enumerate(tensors)}
+    for file in set(places.values()):
+        torch.save({n: torch.from_numpy(tensors[n]) for n, place in places.items() if place == file}, source / file)
+    torch.save({"learning_rate": 1e-4}, source / "training_args.bin")
+    (source / "pytorch_model.bin.index.json").write_text(json.dumps({"weight_map": places}), encoding="utf-8")
+    assert convert(source, tmp_path / "ours").format == "PyTorch"
+    for name, value in load_file(tmp_path / "ours" / "model.safetensors").items():
+        assert value.tobytes() == tensors[name].tobytes()
+
+
+def test_a_model_zoo_checkpoint_may_be_safetensors(tmp_path: Path) -> None:
+    source = copy_of("bert_mindspore", tmp_path)
+    path = source / "bert_mindspore.ckpt"
+    save_file(dict(read_weights(path, MINDSPORE).tensors), source / "zoo.safetensors")
+    path.unlink()
+    report = convert(source, tmp_path / "ours")
+    assert (report.format, report.names) == ("safetensors", "MindSpore model zoo")
+    _assert_as_the_original(_by_the_oracle(tmp_path / "ours", "bert_mindspore"), tmp_path / "ours", "bert_mindspore")
 
 
 def test_half_precision_becomes_float32_exactly(tmp_path: Path) -> None:
