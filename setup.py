@@ -25,6 +25,8 @@ EXTRAS = {
     "runtime": ["onnxruntime>=1.17"],  # running exported ONNX files
     "viz": ["tensorboardX>=2.6", "matplotlib>=3.7"],  # TensorBoard events, pictures
     "probing": ["conllu>=4.5"],  # treebanks
+    "torch": ["torch>=2.6"],  # converting PyTorch files: its weights-only loader; older ones could run code
+    "tf": ["tensorflow>=2.16"],  # converting TensorFlow checkpoints: their reader
     "test": [
         "pytest>=7.4",
         "hypothesis>=6.80",

@@ -36,6 +36,8 @@ EXTRAS = {
     "runtime": (("onnxruntime",), "running exported ONNX files"),
     "viz": (("tensorboardX", "matplotlib"), "TensorBoard and pictures"),
     "probing": (("conllu",), "treebanks"),
+    "torch": (("torch",), "converting PyTorch files"),
+    "tf": (("tensorflow",), "converting TensorFlow checkpoints"),
 }
 FEATURES = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "asimd", "bf16")
 THREADS = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "MS_DEV_RUNTIME_CONF")

@@ -190,7 +190,7 @@ def read_weights(folder: Path) -> Weights:
     path = folder / WEIGHTS
     if not path.is_file():
         others = sorted(p.name for p in folder.glob("*.bin")) + sorted(p.name for p in folder.glob("*.ckpt*"))
-        hint = f" There is {', '.join(others)}: save it as safetensors first." if others else ""
+        hint = f" There is {', '.join(others)}: make a model folder of it with `ms-plm convert`." if others else ""
         raise UserError(f"{path}: no such file.{hint}")
     tensors = {}
     try:

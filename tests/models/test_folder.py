@@ -282,7 +282,9 @@ def test_a_missing_folder_is_named(tmp_path: Path) -> None:
 def test_other_formats_are_pointed_out(tmp_path: Path) -> None:
     folder = _copy("nezha_k8", tmp_path)
     (folder / WEIGHTS).rename(folder / "pytorch_model.bin")
-    with pytest.raises(UserError, match=r"There is pytorch_model\.bin: save it as safetensors first"):
+    with pytest.raises(
+        UserError, match=r"There is pytorch_model\.bin: make a model folder of it with `ms-plm convert`"
+    ):
         load(folder)
 
 
