@@ -21,6 +21,8 @@ PARTS = {
     "pooler": "pooler.",
     "masked-LM head": "cls.predictions.",
     "next-sentence head": "cls.seq_relationship.",
+    "classifier": "classifier.",
+    "answer head": "qa_outputs.",
 }
 """Part -> how its tensors begin, after the family's prefix."""
 
