@@ -18,9 +18,9 @@ examples:
 
 Inputs are input_ids, token_type_ids and attention_mask, int32 [batch, length]. Outputs: `encoder` gives
 last_hidden_state [batch, length, hidden] and, where the model has a pooler, pooler_output [batch, hidden]; `masked_lm`
-gives prediction_logits [batch, length, vocabulary]; heads for tasks give logits: sequence_classification [batch, labels],
-token_classification [batch, length, labels], question_answering [batch, length, 2] (start, end), multiple_choice
-[batch], one row for each choice. A report is written beside the file (.json).
+gives prediction_logits [batch, length, vocabulary]; heads for tasks give logits: sequence_classification
+[batch, labels], token_classification [batch, length, labels], question_answering [batch, length, 2] (start, end),
+multiple_choice [batch] (a row for each choice). A report is written beside the file (.json).
 """
 
 

@@ -124,10 +124,11 @@ def _problems(config: ModelConfig, tensors: Mapping[str, TensorSummary]) -> list
 
 def _foreign(config: ModelConfig, tensors: Mapping[str, TensorSummary], heads: bool) -> list[str]:
     """Tensors that have no place in a model of this configuration: those of heads, or those in the encoder."""
-    from ms_plm.models.names import encoder_prefix, in_encoder, is_redundant, modern_name, name_table
+    from ms_plm.models.names import TASKS, encoder_prefix, in_encoder, is_redundant, modern_name, name_table
 
     prefix = encoder_prefix(tensors)
-    unknown = {modern_name(name) for name in tensors} - set(name_table(config, prefix).values())
+    known = {name for head in TASKS for name in name_table(config, prefix, head).values()}
+    unknown = {modern_name(name) for name in tensors} - known
     return sorted(name for name in unknown if not is_redundant(name) and in_encoder(name, prefix) != heads)
 
 
