@@ -21,6 +21,8 @@ PARTS = {
     "pooler": "pooler.",
     "masked-LM head": "cls.predictions.",
     "next-sentence head": "cls.seq_relationship.",
+    "classifier": "classifier.",
+    "answer head": "qa_outputs.",
 }
 """Part -> how its tensors begin, after the family's prefix."""
 
@@ -122,10 +124,11 @@ def _problems(config: ModelConfig, tensors: Mapping[str, TensorSummary]) -> list
 
 def _foreign(config: ModelConfig, tensors: Mapping[str, TensorSummary], heads: bool) -> list[str]:
     """Tensors that have no place in a model of this configuration: those of heads, or those in the encoder."""
-    from ms_plm.models.names import encoder_prefix, in_encoder, is_redundant, modern_name, name_table
+    from ms_plm.models.names import TASKS, encoder_prefix, in_encoder, is_redundant, modern_name, name_table
 
     prefix = encoder_prefix(tensors)
-    unknown = {modern_name(name) for name in tensors} - set(name_table(config, prefix).values())
+    known = {name for head in TASKS for name in name_table(config, prefix, head).values()}
+    unknown = {modern_name(name) for name in tensors} - known
     return sorted(name for name in unknown if not is_redundant(name) and in_encoder(name, prefix) != heads)
 
 

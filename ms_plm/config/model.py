@@ -13,6 +13,14 @@ from ms_plm.common.errors import UserError
 from ms_plm.common.files import read_json, write_json
 
 PositionEmbedding = Literal["functional_relative", "absolute", "none"]
+ExportHead = Literal[
+    "encoder",
+    "masked_lm",
+    "sequence_classification",
+    "token_classification",
+    "question_answering",
+    "multiple_choice",
+]
 ProblemType = Literal["regression", "single_label_classification", "multi_label_classification"]
 
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from ms_plm.config.finetuning import FinetuneMethod, TaskDataSection, TaskEvaluateSection
-from ms_plm.config.model import ModelConfig, PositionEmbedding
+from ms_plm.config.model import ExportHead, ModelConfig, PositionEmbedding
 from ms_plm.config.sections import Section
 
 
@@ -225,7 +225,7 @@ class ExportSection(Section):
     """A deployable file made at the end of the run."""
 
     format: Literal["mindir"] = "mindir"
-    head: Literal["encoder", "masked_lm"] = "masked_lm"
+    head: ExportHead = "masked_lm"
     batch: int | Literal["dynamic"] = Field(1, description="a number, or dynamic")
     length: int | Literal["dynamic"] = Field(128, description="a number of tokens, or dynamic")
 

@@ -43,7 +43,7 @@ class ExportReport:
     Attributes:
         path: the file to load; above 1 GB MindSpore puts parameters into a folder beside it (`files` has all).
         model: the model folder that it was made from.
-        head: encoder or masked_lm.
+        head: a key of `GRAPHS`.
         inputs, outputs: in order; a size that is free reads "dynamic".
         largest_difference: of any output after reloading in a new process, over `compared` random inputs.
         compared: their shapes `[B, S]`.
@@ -84,8 +84,8 @@ def export_mindir(
     Args:
         folder: model folder.
         output: the file to write (`.mindir` is added where it lacks); a file that stands there is replaced.
-        head: `encoder` (last_hidden_state, and pooler_output where there is a pooler) or `masked_lm`
-            (prediction_logits).
+        head: `encoder` (last_hidden_state, and pooler_output where there is a pooler), `masked_lm`
+            (prediction_logits) or one for a task (logits).
         batch, length: numbers, or "dynamic".
 
     Returns:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mindspore import nn
 
+from ms_plm.models.heads import TASK_HEADS
 from ms_plm.models.model import Model
 
 INPUTS = ("input_ids", "token_type_ids", "attention_mask")
@@ -37,5 +38,17 @@ class MaskedLMGraph(nn.Cell):
         return model.masked_logits(model.encoder(input_ids, token_type_ids, attention_mask)[0])
 
 
-GRAPHS = {"encoder": EncoderGraph, "masked_lm": MaskedLMGraph}
+class TaskGraph(nn.Cell):
+    """`logits` of a head for a task, fp32: `ModelOutput.task_logits` says in which shapes."""
+
+    def __init__(self, model: Model) -> None:
+        super().__init__(auto_prefix=False)
+        self.model, self.output_names = model, ("logits",)
+
+    def construct(self, input_ids, token_type_ids, attention_mask):
+        model = self.model
+        return model.task_logits(model.encoder(input_ids, token_type_ids, attention_mask)[0])
+
+
+GRAPHS = {"encoder": EncoderGraph, "masked_lm": MaskedLMGraph, **dict.fromkeys(TASK_HEADS, TaskGraph)}
 """By the name of the head."""

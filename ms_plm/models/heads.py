@@ -10,6 +10,7 @@ from ms_plm.config.model import ModelConfig
 from ms_plm.kernels import Kernels
 from ms_plm.kernels.dropout import DropoutPlan
 from ms_plm.models.layers import LayerNorm, Linear
+from ms_plm.models.names import TASKS
 
 
 class Pooler(nn.Cell):
@@ -52,7 +53,7 @@ class NextSentenceHead(nn.Cell):
         return self.dense(pooled).astype(ms.float32)
 
 
-TASK_HEADS = ("sequence_classification", "token_classification", "question_answering", "multiple_choice")
+TASK_HEADS = tuple(TASKS)
 """Heads that are trained for a task: one linear layer, which Hugging Face's classes `...For<Task>` have as well."""
 LABELLED = ("sequence_classification", "token_classification")
 """Those whose outputs are the labels of the configuration."""

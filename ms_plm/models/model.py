@@ -110,7 +110,7 @@ class Model(nn.Cell):
         if self.has_next_sentence:
             relationship = self.next_sentence(pooled)
         if self.has_task:
-            task = self.task_logits(pooled if self.on_pooled else hidden, rng)
+            task = self._task_logits(pooled if self.on_pooled else hidden, rng)
         return ModelOutput(hidden, pooled, predictions, relationship, task, states, probabilities, scores)
 
     def masked_rows(self, hidden, positions):
@@ -121,11 +121,13 @@ class Model(nn.Cell):
         """Prediction logits fp32 `[..., V]` of hidden states `[..., H]`; for a model with a masked-LM head."""
         return self.masked_lm(rows, self.encoder.embeddings.word_embeddings.weight)
 
-    def task_logits(self, values, rng=None):
-        """Logits fp32 of a model with a head for a task; see `ModelOutput.task_logits`.
+    def task_logits(self, hidden, rng=None):
+        """Logits fp32 (see `ModelOutput.task_logits`) of hidden states `[B, S, H]`; for a model with a head for a task.
 
-        `values`: the pooled output `[B, H]` for sequence classification and multiple choice, else hidden states
-        `[B, S, H]`.
+        What stands inside other graphs: there, fields of `ModelOutput` cannot be taken by name.
         """
+        return self._task_logits(self.pooler(hidden) if self.on_pooled else hidden, rng)
+
+    def _task_logits(self, values, rng):
         logits = getattr(self, self.head)(values, rng)
         return logits.reshape((-1,)) if self.head == "multiple_choice" else logits

@@ -32,7 +32,7 @@ _HEADS = {
     "masked_lm.norm": "cls.predictions.transform.LayerNorm",
     "next_sentence.dense": "cls.seq_relationship",
 }
-_TASKS = {
+TASKS = {
     "sequence_classification": ("classifier", "ForSequenceClassification"),
     "token_classification": ("classifier", "ForTokenClassification"),
     "question_answering": ("qa_outputs", "ForQuestionAnswering"),
@@ -66,8 +66,8 @@ def name_table(config: ModelConfig, prefix: str, head: str = "pretraining") -> d
             add(f"encoder.layers.{layer}.{ours}", f"{prefix}encoder.layer.{layer}.{theirs}")
     for ours, theirs in _HEADS.items():
         add(ours, theirs)
-    if head in _TASKS:
-        add(f"{head}.dense", _TASKS[head][0])
+    if head in TASKS:
+        add(f"{head}.dense", TASKS[head][0])
     return table
 
 
@@ -108,9 +108,9 @@ def architecture(config: ModelConfig, head: str) -> str:
     """Hugging Face's class for a model folder."""
     family = {"nezha": "Nezha", "bert": "Bert"}[config.model_type]
     known = {"encoder": "Model", "masked_lm": "ForMaskedLM", "pretraining": "ForPreTraining"}
-    return family + (known[head] if head in known else _TASKS[head][1])
+    return family + (known[head] if head in known else TASKS[head][1])
 
 
 def task_head(architectures: Collection[str]) -> str | None:
     """The head for a task that classes of Hugging Face say a folder has; None where they name none."""
-    return next((head for head, (_, end) in _TASKS.items() if any(name.endswith(end) for name in architectures)), None)
+    return next((head for head, (_, end) in TASKS.items() if any(name.endswith(end) for name in architectures)), None)

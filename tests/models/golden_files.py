@@ -44,3 +44,28 @@ def padded_folder(target: Path, rows: int = 128) -> Path:
     config = json.loads((target / "config.json").read_text(encoding="utf-8"))
     (target / "config.json").write_text(json.dumps({**config, "vocab_size": rows}), encoding="utf-8")
     return target
+
+
+TASKS = tuple(
+    (family, task)
+    for family in ("nezha", "bert")
+    for task in (
+        "sequence_classification",
+        "regression",
+        "token_classification",
+        "question_answering",
+        "multiple_choice",
+    )
+)
+"""Every (family, task) whose head is recorded."""
+
+
+def task_folder(family: str, task: str) -> Path:
+    """A model folder with a head for a task, as transformers wrote it."""
+    return GOLDENS / "tasks" / f"{family}_{task}"
+
+
+def read_task(family: str, task: str) -> tuple[Path, dict[str, np.ndarray]]:
+    """The folder, and inputs, logits, loss and gradients."""
+    folder = task_folder(family, task)
+    return folder, load_file(folder / "golden.safetensors")

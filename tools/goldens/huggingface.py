@@ -24,7 +24,7 @@ from safetensors.numpy import load_file, save_file
 from transformers import BertConfig, BertForPreTraining, BertTokenizer, NezhaConfig, NezhaForPreTraining
 
 SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
-CLS, SEP, MASK = 2, 3, 4
+UNK, CLS, SEP, MASK = 1, 2, 3, 4
 VOCABULARY = (
     *SPECIALS,
     *"，。！？",
@@ -64,6 +64,18 @@ CASES = (
     Case("bert", "bert", (16, 200), {"max_position_embeddings": 256}),
     Case("bert_gelu_new", "bert", (16,), {"max_position_embeddings": 32, "hidden_act": "gelu_new"}),
 )
+TASK_SHAPE = {**SHAPE, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 24}
+TASK_OPTIONS = {"nezha": {"max_relative_position": 4}, "bert": {"max_position_embeddings": 16}}
+TASKS = {
+    "sequence_classification": ("ForSequenceClassification", ("no", "yes", "perhaps")),
+    "regression": ("ForSequenceClassification", ("score",)),
+    "token_classification": ("ForTokenClassification", ("O", "B-PER", "I-PER", "B-LOC", "I-LOC")),
+    "question_answering": ("ForQuestionAnswering", None),
+    "multiple_choice": ("ForMultipleChoice", None),
+}
+"""Name of a task -> the end of the class, names of the labels."""
+CHOICES = 3
+GOLDEN = "golden.safetensors"
 
 
 def build(case: Case) -> torch.nn.Module:
@@ -72,10 +84,27 @@ def build(case: Case) -> torch.nn.Module:
         model = NezhaForPreTraining(NezhaConfig(**SHAPE, **case.options))
     else:
         model = BertForPreTraining(BertConfig(**SHAPE, **case.options, attn_implementation="eager"))
+    return with_random_weights(model, case.family)
+
+
+def build_task(family: str, task: str) -> torch.nn.Module:
+    """A model with a head for a task, as `build` makes them."""
+    end, names = TASKS[task]
+    options = {**TASK_SHAPE, **TASK_OPTIONS[family]}
+    if names:
+        options["id2label"] = dict(enumerate(names))
+        options["label2id"] = {name: number for number, name in enumerate(names)}
+    if task == "regression":
+        options["problem_type"] = "regression"
+    config = NezhaConfig(**options) if family == "nezha" else BertConfig(**options, attn_implementation="eager")
+    return with_random_weights(getattr(transformers, family.capitalize() + end)(config), family)
+
+
+def with_random_weights(model: torch.nn.Module, family: str) -> torch.nn.Module:
     model.eval()
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            parameter.copy_(torch.from_numpy(random_weights(f"{case.family}.{name}", tuple(parameter.shape))))
+            parameter.copy_(torch.from_numpy(random_weights(f"{family}.{name}", tuple(parameter.shape))))
     return model.double()
 
 
@@ -119,6 +148,38 @@ def make_inputs(length: int) -> dict[str, np.ndarray]:
         "masked_positions": positions,
         "masked_labels": labels.reshape(-1)[positions],
         "next_sentence_labels": (np.arange(len(sizes)) % 2).astype(np.int32),
+    }
+
+
+def make_task_inputs(task: str, length: int = 12) -> dict[str, np.ndarray]:
+    """Six padded pairs and labels (regression: numbers; question answering: start and end, one of them outside).
+
+    Behind the mask stands [UNK]: the embedding of [PAD] has no gradient in transformers.
+    """
+    random = np.random.RandomState(length)
+    sizes = np.array([length, 7, 10, 5, length, 8])
+    columns, ends = np.arange(length), sizes[:, None]
+    ids = random.randint(len(SPECIALS), len(VOCABULARY), (len(sizes), length))
+    ids = np.where(columns < ends, np.where((columns == ends // 2) | (columns == ends - 1), SEP, ids), UNK)
+    ids[:, 0] = CLS
+    labels = {
+        "sequence_classification": random.randint(0, 3, 6),
+        "regression": random.standard_normal(6).astype(np.float32),
+        "token_classification": np.where(
+            (ids == CLS) | (ids == SEP) | (ids == UNK), -100, random.randint(0, 5, ids.shape)
+        ),
+        "question_answering": np.stack([random.randint(1, 3, 6), [3, 4, 3, 4, length, 3]], 1),
+        "multiple_choice": random.randint(0, CHOICES, 6 // CHOICES),
+    }[task]
+    arrays = {
+        "input_ids": ids,
+        "token_type_ids": (columns > ends // 2) & (columns < ends),
+        "attention_mask": columns < ends,
+        "labels": labels,
+    }
+    return {
+        name: np.ascontiguousarray(value, np.float32 if value.dtype == np.float32 else np.int32)
+        for name, value in arrays.items()
     }
 
 
@@ -170,6 +231,26 @@ def record(model: torch.nn.Module, inputs: dict[str, np.ndarray]) -> dict[str, n
         results.update({f"attentions.{i}": values for i, values in enumerate(out.attentions)})
     arrays = {name: value.detach().numpy().astype(np.float32) for name, value in results.items()}
     return {**inputs, "rows": rows, **arrays}
+
+
+def record_task(model: torch.nn.Module, task: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Logits, the standard loss, and its gradients."""
+    tensors = {name: torch.from_numpy(value) for name, value in inputs.items()}
+    tensors = {name: value.double() if value.is_floating_point() else value.long() for name, value in tensors.items()}
+    if task == "multiple_choice":
+        for name in ("input_ids", "token_type_ids", "attention_mask"):
+            tensors[name] = tensors[name].reshape(-1, CHOICES, tensors[name].shape[-1])
+    if task == "question_answering":
+        tensors["start_positions"], tensors["end_positions"] = tensors.pop("labels").unbind(1)
+    out = model(**tensors)
+    out.loss.backward()
+    logits = torch.stack((out.start_logits, out.end_logits), -1) if task == "question_answering" else out.logits
+    results = {
+        "logits": logits,
+        "loss": out.loss,
+        **{f"gradient.{name}": parameter.grad for name, parameter in model.named_parameters()},
+    }
+    return {**inputs, **{name: value.detach().numpy().astype(np.float32) for name, value in results.items()}}
 
 
 def save_folder(model: torch.nn.Module, folder: Path) -> None:
@@ -240,6 +321,14 @@ def main() -> None:
     for family, name in (("nezha", "nezha_k8"), ("bert", "bert")):
         full = (NezhaForPreTraining if family == "nezha" else BertForPreTraining).from_pretrained(out / name)
         save_folder(full.base_model, out / f"{family}_base_model")
+    for family in TASK_OPTIONS:
+        for task in TASKS:
+            model, folder = build_task(family, task), out / "tasks" / f"{family}_{task}"
+            arrays = record_task(model, task, make_task_inputs(task))
+            save_folder(model, folder)
+            about = {"about": json.dumps({**metadata, "model": folder.name})}
+            save_file({name: np.ascontiguousarray(value) for name, value in arrays.items()}, folder / GOLDEN, about)
+            print(f"{folder.name}: loss {arrays['loss']:.6f}")
     save_old_nezha(out / "nezha_k8", out / "nezha_old_release")
     save_old_bert(out / "bert", out / "bert_gamma_beta")
 
