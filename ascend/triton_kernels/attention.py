@@ -1,0 +1,106 @@
+"""NEZHA's relative attention, forward.
+
+s_ij = q_i . (k_j + r_ij) / sqrt(D) + mask_j, p = softmax(s), o_i = sum_j w_ij (v_j + r_ij), where w is p after dropout
+and r_ij = table[clip(j - i, -K, K) + K] the fixed sinusoid. As in flash attention nothing of `[S, S]` is in memory.
+Inside the band |j - i| < K the sinusoid factorises (`RotatedPositions` in `ms_plm/kernels/relative_attention.py`),
+
+    q_i . r_ij = turn_i(q_i) . phi_j        sum_j w_ij r_ij = turn_i^T(sum_j w_ij phi_j)
+
+and beyond it r is the table's first or last row: a tile wholly beyond the band costs two products, one that meets it
+four, and nothing is gathered. turn_i(x) = x * cosines_i + (x swap) * sines_i; `swap` exchanges neighbours.
+
+Tensors: query, key, value, out and their gradients `[B, S, N, D]`; phi, cosines, sines `[S, D]`; outer `[2, D]`, the
+table's first and last row; swap `[D, D]`; mask `[B, S]`; keys int32 `[B, 2]`, read with dropout alone; logsum
+`[B, N, S]`, logarithms of the rows' sums of exponentials. The first four, phi and swap have one dtype, others are fp32.
+
+Each program takes every `programs`-th tile of queries of all heads of all samples.
+"""
+
+import triton
+import triton.language as tl
+
+from ms_plm_ascend.triton_kernels.hashing import kept
+from ms_plm_ascend.triton_kernels.tiles import (
+    BAND,
+    HIGH,
+    LOW,
+    counted,
+    load,
+    load_row,
+    near,
+    part_of,
+    product,
+    store,
+    store_row,
+    with_positions,
+)
+
+EMPTY = tl.constexpr(-1e30)
+"""The mask of keys beyond the last one, and the largest score before any is seen."""
+
+
+@triton.jit
+def attention_forward(
+    query, key, value, mask, keys, phi, cosines, sines, outer, swap, out, logsum,
+    batch, length, heads, scale, base, threshold, amplify,
+    D: tl.constexpr, K: tl.constexpr, QUERIES: tl.constexpr, KEYS: tl.constexpr, DROPOUT: tl.constexpr,
+):  # fmt: skip
+    """Writes out and logsum.
+
+    Args:
+        scale: of the scores.
+        base, threshold, amplify: of dropout: what the first key gets added, see `kept`, and 1 / probability to keep.
+    """
+    first_row, last_row = tl.load(outer + tl.arange(0, D))[None, :], tl.load(outer + D + tl.arange(0, D))[None, :]
+    swapping = load(swap, 0, D, D, D, D)
+    stride, query_tiles, key_tiles = heads * D, tl.cdiv(length, QUERIES), tl.cdiv(length, KEYS)
+    for task in range(tl.program_id(0), batch * heads * query_tiles, tl.num_programs(0)):
+        row, begin = task // query_tiles, (task % query_tiles) * QUERIES
+        sample, head = row // heads, row % heads
+        offset = sample * length * stride + head * D
+        q = load(query + offset, begin, length, stride, QUERIES, D)
+        cosine, sine = load(cosines, begin, length, D, QUERIES, D), load(sines, begin, length, D, QUERIES, D)
+        exact = q.to(tl.float32)
+        turned = (exact * cosine + product(q, swapping) * sine).to(q.dtype)
+        q_low, q_high = tl.sum(exact * first_row, 1)[:, None], tl.sum(exact * last_row, 1)[:, None]
+        ahead = counted(KEYS)[None, :] - counted(QUERIES)[:, None]
+        largest, total = tl.full([QUERIES], EMPTY, tl.float32), tl.zeros([QUERIES], tl.float32)
+        low, high = tl.zeros([QUERIES], tl.float32), tl.zeros([QUERIES], tl.float32)
+        sums, turned_sums = tl.zeros([QUERIES, D], tl.float32), tl.zeros([QUERIES, D], tl.float32)
+        for region in tl.static_range(3):
+            first, last = part_of(region, begin, key_tiles, QUERIES, KEYS, K)
+            for tile in range(first, last):
+                start = tile * KEYS
+                k = load(key + offset, start, length, stride, KEYS, D)
+                v = load(value + offset, start, length, stride, KEYS, D)
+                f = k
+                if region == BAND:
+                    f = load(phi, start, length, D, KEYS, D)
+                distance = ahead + (start - begin).to(tl.float32)
+                scores = with_positions(q, k, turned, f, q_low, q_high, distance, K, region)
+                scores = scores * scale + load_row(mask + sample * length, start, length, EMPTY, KEYS)[None, :]
+                before = largest
+                largest = tl.maximum(largest, tl.max(scores, 1))
+                shrink, weights = tl.exp(before - largest), tl.exp(scores - largest[:, None])
+                total = total * shrink + tl.sum(weights, 1)
+                if DROPOUT:
+                    i, j = begin + tl.arange(0, QUERIES), start + tl.arange(0, KEYS)
+                    entry = ((head * length + i) * length)[:, None] + j[None, :]
+                    first_key, second_key = tl.load(keys + sample * 2) + base, tl.load(keys + sample * 2 + 1)
+                    weights = tl.where(kept(entry, first_key, second_key, threshold), weights, 0.0)
+                low, high, turned_sums = low * shrink, high * shrink, turned_sums * shrink[:, None]
+                if region == LOW:
+                    low += tl.sum(weights, 1)
+                elif region == HIGH:
+                    high += tl.sum(weights, 1)
+                else:
+                    low += tl.sum(tl.where(distance <= -K, weights, 0.0), 1)
+                    high += tl.sum(tl.where(distance >= K, weights, 0.0), 1)
+                    turned_sums += product(near(weights, distance, K).to(f.dtype), f)
+                sums = sums * shrink[:, None] + product(weights.to(v.dtype), v)
+        norm = amplify / total
+        turned_sums = turned_sums * norm[:, None]  # now as large as phi, so that it may be rounded
+        back = turned_sums * cosine - product(turned_sums.to(q.dtype), swapping) * sine
+        ends = (low * norm)[:, None] * first_row + (high * norm)[:, None] * last_row
+        store(out + offset, sums * norm[:, None] + back + ends, begin, length, stride, QUERIES, D)
+        store_row(logsum + row * length, largest + tl.log(total), begin, length, QUERIES)
