@@ -24,7 +24,7 @@ from ms_plm.kernels.dropout import DropoutSite
 from ms_plm.kernels.dtypes import COMPUTE
 from ms_plm.kernels.registry import for_static_training
 from ms_plm.kernels.relative_attention import RotatedPositions
-from ms_plm_ascend.triton_kernels.calls import PARTS, Attention, Dropout, Norm
+from ms_plm_ascend.triton_kernels.calls import LARGEST_HEAD, LARGEST_TOKEN, PARTS, Attention, Dropout, Norm
 from ms_plm_ascend.triton_kernels.catalogue import kernel_of
 
 _zeros = ops.ZerosLike()  # a primitive: a function of `ops` in construct and in bprop breaks the compile
@@ -359,12 +359,22 @@ def _serves(head_size: int = 64, causal: bool = False, learned_table: bool = Fal
         return "is right for the fixed sinusoid alone, not for a learned table"
     if causal:
         return "has no causal form"
+    if head_size > LARGEST_HEAD:
+        return f"holds heads of at most {LARGEST_HEAD} numbers in a vector core, not {head_size}"
     return f"needs a head size that is a multiple of 16, not {head_size}" if head_size % 16 else None
+
+
+def _norm_serves(size: int = 768, **arguments) -> str | None:
+    if size > LARGEST_TOKEN:
+        return f"holds tokens of at most {LARGEST_TOKEN} numbers in a vector core, not {size}"
+    return None
 
 
 IMPLEMENTATIONS = (
     Implementation(
         "relative_attention", "triton", ("ascend",), TritonAttention, _for_attention, 35, _serves, proven=False
     ),
-    Implementation("dropout_add_layer_norm", "triton", ("ascend",), TritonNorm, for_triton, 20, proven=False),
+    Implementation(
+        "dropout_add_layer_norm", "triton", ("ascend",), TritonNorm, for_triton, 20, _norm_serves, proven=False
+    ),
 )

@@ -6,6 +6,7 @@ import argparse
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from ms_plm.common.errors import UserError
 from ms_plm.common.files import replacing_file
@@ -25,17 +26,23 @@ def _parser() -> argparse.ArgumentParser:
         "--lower", metavar="DIR", type=Path, help="write Triton's IR and the lowered Linalg of each kernel"
     )
     what.add_argument("--check", action="store_true", help="lower, look through, and run on the CPU against float64")
-    parser.add_argument("--soc", default=SOC, help="chip to lower for (%(default)s)")
-    parser.add_argument("--dtype", default="fp16", choices=("fp16", "bf16", "fp32"), help="to lower for (%(default)s)")
-    parser.add_argument("--head-size", default=64, type=int, help="to lower for (%(default)s)")
-    parser.add_argument("--no-dropout", action="store_true", help="lower the forms without dropout")
+    how = parser.add_argument_group("with --lower")
+    how.add_argument("--soc", metavar="CHIP", help=f"chip to lower for ({SOC})")
+    how.add_argument("--compute", choices=("fp16", "bf16", "fp32"), help="dtype of products (fp16)")
+    how.add_argument("--size", metavar="D", type=int, help="numbers of a head (64)")
+    how.add_argument("--hidden", metavar="H", type=int, help="numbers of a token (768)")
+    how.add_argument("--drops", choices=("yes", "no"), help="with dropout or without (yes)")
     return parser
 
 
-def _lower(folder: Path, options: argparse.Namespace) -> int:
+OPTIONS = ("soc", "compute", "size", "hidden", "drops")
+"""Of `--lower`, and of `check.lowered`."""
+
+
+def _lower(folder: Path, options: dict[str, Any]) -> int:
     require()  # before a kernel's module imports Triton
     folder.mkdir(parents=True, exist_ok=True)
-    for one in lowered(options.dtype, options.soc, options.head_size, drops=not options.no_dropout):
+    for one in lowered(**options):
         for form, text in (("ttir", one.ttir), ("linalg", one.linalg)):
             with replacing_file(folder / f"{one.name}.{form}.mlir") as path:
                 path.write_text(text, encoding="utf-8")
@@ -60,9 +67,13 @@ def _check() -> int:
 
 def main(words: list[str] | None = None) -> int:
     """Run the command; 0: as expected."""
-    options = _parser().parse_args(words)
+    parser = _parser()
+    asked = parser.parse_args(words)
+    options = {name: getattr(asked, name) for name in OPTIONS if getattr(asked, name) is not None}
+    if asked.check and options:
+        parser.error(f"--check has its own sizes: --{next(iter(options))} goes with --lower")
     try:
-        return _check() if options.check else _lower(options.lower, options)
+        return _check() if asked.check else _lower(asked.lower, options)
     except UserError as error:
         print(error, file=sys.stderr)
         return 1

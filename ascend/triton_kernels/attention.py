@@ -32,6 +32,9 @@ from ms_plm_ascend.triton_kernels.tiles import (
     product,
     store,
     store_row,
+    turned,
+    turned_back,
+    with_outer,
     with_positions,
 )
 
@@ -51,19 +54,17 @@ def attention_forward(
         scale: of the scores.
         base, threshold, amplify: of dropout: what the first key gets added, see `kept`, and 1 / probability to keep.
     """
-    first_row, last_row = tl.load(outer + tl.arange(0, D))[None, :], tl.load(outer + D + tl.arange(0, D))[None, :]
-    swapping = load(swap, 0, D, D, D, D)
     stride, query_tiles, key_tiles = heads * D, tl.cdiv(length, QUERIES), tl.cdiv(length, KEYS)
     for task in range(tl.program_id(0), batch * heads * query_tiles, tl.num_programs(0)):
         row, begin = task // query_tiles, (task % query_tiles) * QUERIES
         sample, head = row // heads, row % heads
         offset = sample * length * stride + head * D
         q = load(query + offset, begin, length, stride, QUERIES, D)
-        cosine, sine = load(cosines, begin, length, D, QUERIES, D), load(sines, begin, length, D, QUERIES, D)
-        exact = q.to(tl.float32)
-        turned = (exact * cosine + product(q, swapping) * sine).to(q.dtype)
-        q_low, q_high = tl.sum(exact * first_row, 1)[:, None], tl.sum(exact * last_row, 1)[:, None]
+        q_turned = turned(q, cosines, sines, swap, begin, length, QUERIES, D).to(q.dtype)
+        q_low, q_high = with_outer(q, outer, 0, D)[:, None], with_outer(q, outer, 1, D)[:, None]
         ahead = counted(KEYS)[None, :] - counted(QUERIES)[:, None]
+        if DROPOUT:
+            first_key, second_key = tl.load(keys + sample * 2) + base, tl.load(keys + sample * 2 + 1)
         largest, total = tl.full([QUERIES], EMPTY, tl.float32), tl.zeros([QUERIES], tl.float32)
         low, high = tl.zeros([QUERIES], tl.float32), tl.zeros([QUERIES], tl.float32)
         sums, turned_sums = tl.zeros([QUERIES, D], tl.float32), tl.zeros([QUERIES, D], tl.float32)
@@ -77,7 +78,7 @@ def attention_forward(
                 if region == BAND:
                     f = load(phi, start, length, D, KEYS, D)
                 distance = ahead + (start - begin).to(tl.float32)
-                scores = with_positions(q, k, turned, f, q_low, q_high, distance, K, region)
+                scores = with_positions(q, k, q_turned, f, q_low, q_high, distance, K, region)
                 scores = scores * scale + load_row(mask + sample * length, start, length, EMPTY, KEYS)[None, :]
                 before = largest
                 largest = tl.maximum(largest, tl.max(scores, 1))
@@ -86,7 +87,6 @@ def attention_forward(
                 if DROPOUT:
                     i, j = begin + tl.arange(0, QUERIES), start + tl.arange(0, KEYS)
                     entry = ((head * length + i) * length)[:, None] + j[None, :]
-                    first_key, second_key = tl.load(keys + sample * 2) + base, tl.load(keys + sample * 2 + 1)
                     weights = tl.where(kept(entry, first_key, second_key, threshold), weights, 0.0)
                 low, high, turned_sums = low * shrink, high * shrink, turned_sums * shrink[:, None]
                 if region == LOW:
@@ -99,8 +99,7 @@ def attention_forward(
                     turned_sums += product(near(weights, distance, K).to(f.dtype), f)
                 sums = sums * shrink[:, None] + product(weights.to(v.dtype), v)
         norm = amplify / total
-        turned_sums = turned_sums * norm[:, None]  # now as large as phi, so that it may be rounded
-        back = turned_sums * cosine - product(turned_sums.to(q.dtype), swapping) * sine
-        ends = (low * norm)[:, None] * first_row + (high * norm)[:, None] * last_row
-        store(out + offset, sums * norm[:, None] + back + ends, begin, length, stride, QUERIES, D)
+        low, high, turned_sums = low * norm, high * norm, turned_sums * norm[:, None]
+        back = turned_back(turned_sums, low, high, cosines, sines, swap, outer, begin, length, QUERIES, D)
+        store(out + offset, sums * norm[:, None] + back, begin, length, stride, QUERIES, D)
         store_row(logsum + row * length, largest + tl.log(total), begin, length, QUERIES)

@@ -25,6 +25,9 @@ from ms_plm_ascend.triton_kernels.tiles import (
     product,
     store,
     store_row,
+    turned,
+    turned_back,
+    with_outer,
     with_positions,
 )
 
@@ -34,40 +37,37 @@ STATISTICS = tl.constexpr(5)
 
 @triton.jit
 def attention_rows(
-    query, out, dout, cosines, sines, outer, swap, turned, dturned, rows,
+    query, out, dout, cosines, sines, outer, swap, query_turned, dout_turned, rows,
     batch, length, heads, D: tl.constexpr, QUERIES: tl.constexpr,
 ):  # fmt: skip
     """Writes turn(query) and turn(dout) `[B, S, N, D]`, and the numbers of `STATISTICS`, fp32 `[B, N, 5, S]`."""
-    first_row, last_row = tl.load(outer + tl.arange(0, D))[None, :], tl.load(outer + D + tl.arange(0, D))[None, :]
-    swapping = load(swap, 0, D, D, D, D)
     stride, tiles = heads * D, tl.cdiv(length, QUERIES)
     for task in range(tl.program_id(0), batch * heads * tiles, tl.num_programs(0)):
         row, begin = task // tiles, (task % tiles) * QUERIES
         offset = (row // heads) * length * stride + (row % heads) * D
-        cosine, sine = load(cosines, begin, length, D, QUERIES, D), load(sines, begin, length, D, QUERIES, D)
-        q = load(query + offset, begin, length, stride, QUERIES, D)
-        do = load(dout + offset, begin, length, stride, QUERIES, D)
-        exact_q, exact_do = q.to(tl.float32), do.to(tl.float32)
-        o = load(out + offset, begin, length, stride, QUERIES, D).to(tl.float32)
-        store(turned + offset, exact_q * cosine + product(q, swapping) * sine, begin, length, stride, QUERIES, D)
-        store(dturned + offset, exact_do * cosine + product(do, swapping) * sine, begin, length, stride, QUERIES, D)
         numbers = rows + row * STATISTICS * length
-        store_row(numbers, tl.sum(exact_q * first_row, 1), begin, length, QUERIES)
-        store_row(numbers + length, tl.sum(exact_q * last_row, 1), begin, length, QUERIES)
-        store_row(numbers + 2 * length, tl.sum(exact_do * first_row, 1), begin, length, QUERIES)
-        store_row(numbers + 3 * length, tl.sum(exact_do * last_row, 1), begin, length, QUERIES)
-        store_row(numbers + 4 * length, tl.sum(exact_do * o, 1), begin, length, QUERIES)
+        q = load(query + offset, begin, length, stride, QUERIES, D)
+        q_turned = turned(q, cosines, sines, swap, begin, length, QUERIES, D)
+        store(query_turned + offset, q_turned, begin, length, stride, QUERIES, D)
+        store_row(numbers, with_outer(q, outer, 0, D), begin, length, QUERIES)
+        store_row(numbers + length, with_outer(q, outer, 1, D), begin, length, QUERIES)
+        do = load(dout + offset, begin, length, stride, QUERIES, D)
+        do_turned = turned(do, cosines, sines, swap, begin, length, QUERIES, D)
+        store(dout_turned + offset, do_turned, begin, length, stride, QUERIES, D)
+        store_row(numbers + 2 * length, with_outer(do, outer, 0, D), begin, length, QUERIES)
+        store_row(numbers + 3 * length, with_outer(do, outer, 1, D), begin, length, QUERIES)
+        do_out = do.to(tl.float32) * load(out + offset, begin, length, stride, QUERIES, D).to(tl.float32)
+        store_row(numbers + 4 * length, tl.sum(do_out, 1), begin, length, QUERIES)
 
 
 @triton.jit
 def attention_dquery(
-    query, key, value, mask, keys, phi, cosines, sines, outer, swap, dout, logsum, turned, dturned, rows, dquery,
+    query, key, value, mask, keys, phi, cosines, sines, outer, swap, dout, logsum,
+    query_turned, dout_turned, rows, dquery,
     batch, length, heads, scale, base, threshold, amplify,
     D: tl.constexpr, K: tl.constexpr, QUERIES: tl.constexpr, KEYS: tl.constexpr, DROPOUT: tl.constexpr,
 ):  # fmt: skip
     """Writes the gradient of query; each program takes every `programs`-th tile of queries."""
-    first_row, last_row = tl.load(outer + tl.arange(0, D))[None, :], tl.load(outer + D + tl.arange(0, D))[None, :]
-    swapping = load(swap, 0, D, D, D, D)
     stride, query_tiles, key_tiles = heads * D, tl.cdiv(length, QUERIES), tl.cdiv(length, KEYS)
     for task in range(tl.program_id(0), batch * heads * query_tiles, tl.num_programs(0)):
         row, begin = task // query_tiles, (task % query_tiles) * QUERIES
@@ -75,8 +75,8 @@ def attention_dquery(
         offset = sample * length * stride + head * D
         q = load(query + offset, begin, length, stride, QUERIES, D)
         do = load(dout + offset, begin, length, stride, QUERIES, D)
-        q_turned = load(turned + offset, begin, length, stride, QUERIES, D)
-        do_turned = load(dturned + offset, begin, length, stride, QUERIES, D)
+        q_turned = load(query_turned + offset, begin, length, stride, QUERIES, D)
+        do_turned = load(dout_turned + offset, begin, length, stride, QUERIES, D)
         numbers = rows + row * STATISTICS * length
         q_low = load_row(numbers, begin, length, 0.0, QUERIES)[:, None]
         q_high = load_row(numbers + length, begin, length, 0.0, QUERIES)[:, None]
@@ -85,6 +85,8 @@ def attention_dquery(
         do_out = load_row(numbers + 4 * length, begin, length, 0.0, QUERIES)[:, None]
         normal = load_row(logsum + row * length, begin, length, 0.0, QUERIES)[:, None]
         ahead = counted(KEYS)[None, :] - counted(QUERIES)[:, None]
+        if DROPOUT:
+            first_key, second_key = tl.load(keys + sample * 2) + base, tl.load(keys + sample * 2 + 1)
         low, high = tl.zeros([QUERIES], tl.float32), tl.zeros([QUERIES], tl.float32)
         sums, turned_sums = tl.zeros([QUERIES, D], tl.float32), tl.zeros([QUERIES, D], tl.float32)
         for region in tl.static_range(3):
@@ -103,7 +105,6 @@ def attention_dquery(
                 if DROPOUT:
                     i, j = begin + tl.arange(0, QUERIES), start + tl.arange(0, KEYS)
                     entry = ((head * length + i) * length)[:, None] + j[None, :]
-                    first_key, second_key = tl.load(keys + sample * 2) + base, tl.load(keys + sample * 2 + 1)
                     dweights = tl.where(kept(entry, first_key, second_key, threshold), dweights * amplify, 0.0)
                 dscores = tl.exp(scores - normal) * (dweights - do_out)
                 if region == LOW:
@@ -115,16 +116,14 @@ def attention_dquery(
                     high += tl.sum(tl.where(distance >= K, dscores, 0.0), 1)
                     turned_sums += product(near(dscores, distance, K).to(f.dtype), f)
                 sums += product(dscores.to(k.dtype), k)
-        cosine, sine = load(cosines, begin, length, D, QUERIES, D), load(sines, begin, length, D, QUERIES, D)
-        turned_sums = turned_sums * scale
-        back = turned_sums * cosine - product(turned_sums.to(q.dtype), swapping) * sine
-        ends = (low * scale)[:, None] * first_row + (high * scale)[:, None] * last_row
-        store(dquery + offset, sums * scale + back + ends, begin, length, stride, QUERIES, D)
+        low, high, turned_sums = low * scale, high * scale, turned_sums * scale
+        back = turned_back(turned_sums, low, high, cosines, sines, swap, outer, begin, length, QUERIES, D)
+        store(dquery + offset, sums * scale + back, begin, length, stride, QUERIES, D)
 
 
 @triton.jit
 def attention_dkey_dvalue(
-    query, key, value, mask, keys, phi, dout, logsum, turned, dturned, rows, dkey, dvalue,
+    query, key, value, mask, keys, phi, dout, logsum, query_turned, dout_turned, rows, dkey, dvalue,
     batch, length, heads, scale, base, threshold, amplify,
     D: tl.constexpr, K: tl.constexpr, QUERIES: tl.constexpr, KEYS: tl.constexpr, DROPOUT: tl.constexpr,
 ):  # fmt: skip
@@ -143,17 +142,20 @@ def attention_dkey_dvalue(
         masked = load_row(mask + sample * length, begin, length, EMPTY, KEYS)[:, None]
         numbers = rows + row * STATISTICS * length
         ahead = counted(KEYS)[:, None] - counted(QUERIES)[None, :]
+        if DROPOUT:
+            first_key, second_key = tl.load(keys + sample * 2) + base, tl.load(keys + sample * 2 + 1)
         dk, dv = tl.zeros([KEYS, D], tl.float32), tl.zeros([KEYS, D], tl.float32)
-        for part in tl.static_range(3):
-            first, last = part_of(part, begin, query_tiles, KEYS, QUERIES, K)
+        for region in tl.static_range(3):
+            # queries far behind a key see it far before them
+            first, last = part_of(2 - region, begin, query_tiles, KEYS, QUERIES, K)
             for tile in range(first, last):
                 start = tile * QUERIES
                 q = load(query + offset, start, length, stride, QUERIES, D)
                 do = load(dout + offset, start, length, stride, QUERIES, D)
                 q_turned, do_turned = q, do
-                if part == BAND:
-                    q_turned = load(turned + offset, start, length, stride, QUERIES, D)
-                    do_turned = load(dturned + offset, start, length, stride, QUERIES, D)
+                if region == BAND:
+                    q_turned = load(query_turned + offset, start, length, stride, QUERIES, D)
+                    do_turned = load(dout_turned + offset, start, length, stride, QUERIES, D)
                 q_low = load_row(numbers, start, length, 0.0, QUERIES)[None, :]
                 q_high = load_row(numbers + length, start, length, 0.0, QUERIES)[None, :]
                 do_low = load_row(numbers + 2 * length, start, length, 0.0, QUERIES)[None, :]
@@ -161,15 +163,13 @@ def attention_dkey_dvalue(
                 do_out = load_row(numbers + 4 * length, start, length, 0.0, QUERIES)[None, :]
                 normal = load_row(logsum + row * length, start, length, 0.0, QUERIES)[None, :]
                 distance = ahead + (begin - start).to(tl.float32)
-                # queries far before a key see it far behind them
-                scores = with_positions(k, q, f, q_turned, q_low, q_high, distance, K, 2 - part) * scale + masked
-                dweights = with_positions(v, do, f, do_turned, do_low, do_high, distance, K, 2 - part)
+                scores = with_positions(k, q, f, q_turned, q_low, q_high, distance, K, region) * scale + masked
+                dweights = with_positions(v, do, f, do_turned, do_low, do_high, distance, K, region)
                 weights = tl.exp(scores - normal)
                 dscores = weights * (dweights - do_out)
                 if DROPOUT:
                     i, j = start + tl.arange(0, QUERIES), begin + tl.arange(0, KEYS)
                     entry = ((head * length + i) * length)[None, :] + j[:, None]
-                    first_key, second_key = tl.load(keys + sample * 2) + base, tl.load(keys + sample * 2 + 1)
                     kept_here = kept(entry, first_key, second_key, threshold)
                     dscores = weights * (tl.where(kept_here, dweights * amplify, 0.0) - do_out)
                     weights = tl.where(kept_here, weights * amplify, 0.0)

@@ -16,6 +16,11 @@ PARTS = 48
 """Programs of `norm_backward`, whose sums are added in this order: as many as the largest Ascend has vector cores, and
 the same everywhere, so that a gradient does not depend on the chip."""
 
+LARGEST_HEAD, LARGEST_TOKEN = 112, 5120
+"""Sizes of heads and of tokens, for normalization, that fit a vector core's memory by the estimate of `memory.py`."""
+BLOCK = 3072
+"""Numbers of a block of normalization: what is live at once takes half of a vector core's memory (`memory.py`)."""
+
 
 class Runner(Protocol):
     """What starts kernels."""
@@ -63,14 +68,15 @@ class Attention:
     Attributes:
         heads, size, reach: N, D, K.
         dropout: of the probabilities.
-        queries, keys: rows of a tile.
+        queries, keys: rows of a tile. By the estimate of `memory.py` these fit one vector core, so that they fit where
+            the compiler does not share a tile between the two beside a cube unit, and leave room where it does.
     """
 
     heads: int
     size: int
     reach: int
     dropout: Dropout = Dropout()
-    queries: int = 64
+    queries: int = 32
     keys: int = 64
 
     def forward(self, runner: Runner, query, key, value, mask, keys, phi, cosines, sines, outer, swap):
@@ -87,13 +93,14 @@ class Attention:
     ):
         """Gradients of query, key and value."""
         batch, length = query.shape[:2]
-        turned, dturned, dquery, dkey, dvalue = (runner.empty(query.shape, query.dtype) for _ in range(5))
+        query_turned, dout_turned, dquery, dkey, dvalue = (runner.empty(query.shape, query.dtype) for _ in range(5))
         rows = runner.empty((batch, self.heads, 5, length), mask.dtype)
         turning = {"cosines": cosines, "sines": sines, "outer": outer, "swap": swap}
-        given = {"query": query, "out": out, "dout": dout, "turned": turned, "dturned": dturned, "rows": rows}
+        given = {"query": query, "out": out, "dout": dout, "rows": rows}
+        given |= {"query_turned": query_turned, "dout_turned": dout_turned}
         self._run(runner, "attention_rows", given | turning, query, self.queries)
         given = {"query": query, "key": key, "value": value, "mask": mask, "keys": keys, "phi": phi, "dout": dout}
-        given |= {"logsum": logsum, "turned": turned, "dturned": dturned, "rows": rows}
+        given |= {"logsum": logsum, "query_turned": query_turned, "dout_turned": dout_turned, "rows": rows}
         self._run(runner, "attention_dquery", given | turning | {"dquery": dquery}, query, self.queries)
         self._run(runner, "attention_dkey_dvalue", given | {"dkey": dkey, "dvalue": dvalue}, query, self.keys)
         return dquery, dkey, dvalue
@@ -122,13 +129,18 @@ class Norm:
         size: H.
         epsilon: added to the variance.
         dropout: of x.
-        rows: tokens of a block.
+        rows: tokens of a block; None: about `BLOCK` numbers of each tensor.
     """
 
     size: int
     epsilon: float
     dropout: Dropout = Dropout()
-    rows: int = 8
+    rows: int | None = None
+
+    @property
+    def block(self) -> int:
+        """Tokens of a block."""
+        return self.rows or max(1, BLOCK // self.size)
 
     def forward(self, runner: Runner, x, residual, weight, bias, keys):
         """y `[B, S, H]`, mean and inverse `[B, S]`, fp32."""
@@ -136,7 +148,7 @@ class Norm:
         mean, inverse = (runner.empty(x.shape[:2], residual.dtype) for _ in range(2))
         given = {"x": x, "residual": residual, "weight": weight, "bias": bias, "keys": keys}
         given |= {"y": y, "mean": mean, "inverse": inverse, "epsilon": self.epsilon}
-        blocks = x.shape[0] * math.ceil(x.shape[1] / self.rows)
+        blocks = x.shape[0] * math.ceil(x.shape[1] / self.block)
         self._run(runner, "norm_forward", runner.programs(blocks, multiplies=False), given, x)
         return y, mean, inverse
 
@@ -151,7 +163,7 @@ class Norm:
 
     def constants(self, kernel: str) -> dict[str, int]:
         """Compile-time constants of a kernel."""
-        return {"ROWS": self.rows, "COLUMNS": self.size, "DROPOUT": self.dropout.drops}
+        return {"ROWS": self.block, "COLUMNS": self.size, "DROPOUT": self.dropout.drops}
 
     def _run(self, runner: Runner, kernel: str, programs: int, given: dict[str, Any], x) -> None:
         sizes = {"batch": x.shape[0], "length": x.shape[1], "size": self.size}

@@ -34,7 +34,10 @@ KERNELS = {
 }
 
 COMPUTE = frozenset(
-    ("query", "key", "value", "out", "dout", "turned", "dturned", "dquery", "dkey", "dvalue", "phi", "swap", "x", "dx")
+    (
+        *("query", "key", "value", "out", "dquery", "dkey", "dvalue", "dout"),
+        *("query_turned", "dout_turned", "phi", "swap", "x", "dx"),
+    )
 )
 """Tensors of the compute dtype. `keys` is int32, all others are fp32."""
 INTEGERS = frozenset(["batch", "length", "heads", "size", "base"])

@@ -11,6 +11,7 @@ from ms_plm_ascend.triton_kernels.catalogue import KERNELS, kernel_of, signature
 from ms_plm_ascend.triton_kernels.execute import LoweredRunner
 from ms_plm_ascend.triton_kernels.lint import counts, findings, mix_mode
 from ms_plm_ascend.triton_kernels.lower import SOC, Lowered, lower
+from ms_plm_ascend.triton_kernels.memory import live_bytes
 from ms_plm_ascend.triton_kernels.problem import AttentionProblem, NormProblem, dropout_of, errors
 
 TOLERANCE = 4e-3
@@ -34,16 +35,18 @@ class Report:
     wrong: tuple[str, ...] = ()
 
 
-def lowered(compute: str = "fp16", soc: str = SOC, size: int = 64, hidden: int = 768, drops: bool = True):
+def lowered(
+    compute: str = "fp16", soc: str = SOC, size: int = 64, hidden: int = 768, drops: str = "yes"
+) -> Iterator[Lowered]:
     """All kernels, lowered one by one.
 
     Args:
         compute: fp16, bf16 or fp32.
         soc: the chip.
         size, hidden: D and H.
-        drops: with dropout.
+        drops: yes: with dropout; no: without.
     """
-    dropout = dropout_of(0.1 if drops else 0.0)
+    dropout = dropout_of(0.1 if drops == "yes" else 0.0)
     calls = {"attention": Attention(12, size, 64, dropout), "norm": Norm(hidden, 1e-12, dropout)}
     for name in KERNELS:
         kernel = kernel_of(name)
@@ -55,8 +58,9 @@ def summary(one: Lowered) -> str:
     """A line on what a kernel holds."""
     found = counts(one.linalg)
     wanted = ("linalg.matmul", "linalg.transpose", "linalg.reduce", "math.exp", "memref.copy", "scf.for")
-    parts = ", ".join(f"{found[name]} {name}" for name in wanted if found[name])
-    return f"{one.name}: {mix_mode(one.linalg)}, {sum(found.values())} operations, {parts}"
+    parts = [f"{found[name]} {name}" for name in wanted if found[name]]
+    parts.append(f"about {live_bytes(one.linalg) // 1024} KiB live")
+    return f"{one.name}: {mix_mode(one.linalg)}, {sum(found.values())} operations, {', '.join(parts)}"
 
 
 def linted(one: Lowered) -> Report:

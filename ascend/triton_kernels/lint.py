@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 from collections import Counter
 
+from ms_plm_ascend.triton_kernels.memory import VECTOR_MEMORY, live_bytes
+
 OPERATION = re.compile(r"\b((?:arith|bufferization|linalg|math|memref|scf|tensor)\.\w+)")
 TENSOR = r"(?:tensor|memref)<[^>]*"
 RULES = (
@@ -57,4 +59,6 @@ def findings(linalg: str, expected_mode: str, expected_matmuls: int) -> list[str
         wrong.append(f"mix_mode: expected {expected_mode}, found {mode}")
     if (matmuls := counts(linalg)["linalg.matmul"]) != expected_matmuls:
         wrong.append(f"linalg.matmul: expected {expected_matmuls}, found {matmuls}")
+    if (live := live_bytes(linalg)) > VECTOR_MEMORY:
+        wrong.append(f"about {live} bytes are live at once, a vector core has {VECTOR_MEMORY}: take smaller tiles")
     return wrong

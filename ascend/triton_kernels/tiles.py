@@ -54,6 +54,33 @@ def product(a, b):
 
 
 @triton.jit
+def turned(x, cosines, sines, swap, begin, length, ROWS: tl.constexpr, D: tl.constexpr):
+    """turn_i(x) in fp32 for rows of queries i from `begin` on (see `attention.py`)."""
+    cosine, sine = load(cosines, begin, length, D, ROWS, D), load(sines, begin, length, D, ROWS, D)
+    return x.to(tl.float32) * cosine + product(x, load(swap, 0, D, D, D, D)) * sine
+
+
+@triton.jit
+def turned_back(sums, low, high, cosines, sines, swap, outer, begin, length, ROWS: tl.constexpr, D: tl.constexpr):
+    """What sums over keys of weights times positions are, fp32 `[ROWS, D]`.
+
+    Args:
+        sums: of phi, inside the band, fp32 `[ROWS, D]`; rounded to the dtype of `swap`, so not much larger than 1.
+        low, high: of the weights beyond it, which count the table's outer rows, `[ROWS]`.
+    """
+    cosine, sine = load(cosines, begin, length, D, ROWS, D), load(sines, begin, length, D, ROWS, D)
+    swapped = product(sums.to(swap.dtype.element_ty), load(swap, 0, D, D, D, D))
+    first, last = tl.load(outer + tl.arange(0, D)), tl.load(outer + D + tl.arange(0, D))
+    return sums * cosine - swapped * sine + low[:, None] * first[None, :] + high[:, None] * last[None, :]
+
+
+@triton.jit
+def with_outer(x, outer, row: tl.constexpr, D: tl.constexpr):
+    """Products of rows `[ROWS, D]` with the table's first (row 0) or last row (1): fp32 `[ROWS]`."""
+    return tl.sum(x.to(tl.float32) * tl.load(outer + row * D + tl.arange(0, D))[None, :], 1)
+
+
+@triton.jit
 def part_of(part: tl.constexpr, begin, tiles, ROWS: tl.constexpr, OTHERS: tl.constexpr, K: tl.constexpr):
     """First and last plus one of the tiles of `OTHERS` rows that are wholly K or more before the tile of `ROWS` rows at
     `begin` (part 0), may be nearer (1), or are wholly K or more behind it (2), out of `tiles`."""

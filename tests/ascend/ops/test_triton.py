@@ -89,12 +89,20 @@ def test_what_never_ran_on_hardware_is_taken_only_where_it_is_asked_for(operatio
         ({}, {"causal": True}, "has no causal form"),
         ({}, {"learned_table": True}, "not for a learned table"),
         ({}, {"head_size": 40}, "multiple of 16, not 40"),
+        ({}, {"head_size": 128}, "heads of at most 112 numbers"),
     ],
 )
 def test_calls_that_the_kernels_cannot_serve_are_declined(change, arguments, words, machine: SimpleNamespace) -> None:
     call = Call(**{**vars(CALL), **change})
     with pytest.raises(UserError, match=words):
         Kernels(call, {"relative_attention": "triton"}).choose("relative_attention", **arguments)
+
+
+def test_tokens_too_wide_to_normalize_are_declined(machine: SimpleNamespace) -> None:
+    kernels = Kernels(Call(device="ascend", training=True), {"dropout_add_layer_norm": "triton"})
+    assert kernels.choose("dropout_add_layer_norm", size=1024)[0].name == "triton"  # in fp32 too
+    with pytest.raises(UserError, match="tokens of at most 5120 numbers"):
+        kernels.choose("dropout_add_layer_norm", size=8192)
 
 
 class _Step(nn.Cell):

@@ -1,6 +1,6 @@
-"""The graph-mode cells of `ms_plm_ascend.ops.triton` around interpreted kernels; run as a program, it prints errors.
+"""The graph-mode cells of `ms_plm_ascend.ops.triton` around interpreted kernels.
 
-For a process with MindSpore and Triton, TRITON_INTERPRET=1 set.
+Run as a program, it prints errors and losses. For a process with MindSpore and Triton, TRITON_INTERPRET=1 set.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ import numpy as np
 from attention_cases import HEADS, Case, MeasuredAttention, problem
 from interpreted import AttentionOperator, NormOperator
 from measured import Measured, central_differences, largest_error
-from mindspore import Tensor
+from mindspore import Parameter, Tensor, nn, ops
 
 from ms_plm.common import rng
-from ms_plm.kernels import Call
+from ms_plm.kernels import Call, Kernels
+from ms_plm.kernels.attention import sinusoid_table
 from ms_plm.kernels.dropout import DropoutPlan
 from ms_plm_ascend.ops.triton import TritonAttention, TritonNorm
 
@@ -68,8 +69,66 @@ def norm() -> dict[str, float]:
     return errors | {name: largest_error(got, wanted) for name, got, wanted in pairs}
 
 
+class _Layer(nn.Cell):
+    """A layer with dropout, trained to give what was drawn."""
+
+    def __init__(self, attention: nn.Cell, norm: nn.Cell, target: np.ndarray) -> None:
+        super().__init__()
+        width, draw = target.shape[-1], np.random.default_rng(1)
+        weights = draw.standard_normal((4, width, width)).astype(np.float32) / np.sqrt(width)
+        self.weights = Parameter(Tensor(weights), name="weights")
+        self.scale = Parameter(Tensor(np.ones(width, np.float32)), name="scale")
+        self.shift = Parameter(Tensor(np.zeros(width, np.float32)), name="shift")
+        self.attention, self.norm, self.target = attention, norm, Tensor(target)
+        self.table = Tensor(sinusoid_table(5, 16))
+
+    def construct(self, x, mask, keys):
+        query, key, value = (
+            ops.matmul(x, self.weights[0]),
+            ops.matmul(x, self.weights[1]),
+            ops.matmul(x, self.weights[2]),
+        )
+        positions = self.attention.positions(self.table, x.shape[1], x.shape[1])
+        context = self.attention(query, key, value, mask, positions, keys)[0]
+        out = self.norm(ops.matmul(context, self.weights[3]), x, self.scale, self.shift, keys)
+        return ((out - self.target) ** 2).mean()
+
+
+def training(attention: nn.Cell, norm: nn.Cell) -> list[float]:
+    """Losses of 20 steps of plain descent."""
+    draw = np.random.default_rng(2)
+    x, target = (draw.standard_normal((2, 11, 32)).astype(np.float32) for _ in range(2))
+    mask = np.zeros((2, 1, 1, 11), np.float32)
+    mask[1, ..., -4:] = -1e4
+    layer = _Layer(attention, norm, target)
+    step = nn.TrainOneStepCell(layer, nn.SGD(layer.trainable_params(), 0.3)).set_train()
+    given, losses = (Tensor(x), Tensor(mask)), []
+    for number in range(20):
+        keys = Tensor(rng.sample_keys(1, number, np.arange(2), rng.DROPOUT))
+        losses.append(float(step(*given, keys).asnumpy()))
+    return losses
+
+
+def trained() -> dict[str, list[float]]:
+    """Losses with the kernels and with the reference forms."""
+    plan, call = DropoutPlan(), Call(device="ascend", training=True)
+    scores, hidden = plan.scores(0.1, 2), plan.hidden(0.1, 32)
+    attention = {"heads": 2, "head_size": 16, "reach": 5, "site": scores}
+    norm = {"size": 32, "epsilon": EPSILON, "site": hidden}
+    reference = Kernels(Call(training=True), "reference")
+    return {
+        "triton": training(
+            TritonAttention(call, operator=AttentionOperator, **attention),
+            TritonNorm(call, operator=NormOperator, **norm),
+        ),
+        "reference": training(
+            reference.build("relative_attention", **attention), reference.build("dropout_add_layer_norm", **norm)
+        ),
+    }
+
+
 if __name__ == "__main__":
     ms.set_context(mode=0)
     ms.set_device("CPU")
     found = {name: attention(case, dtype) for name, (case, dtype) in CASES.items()}
-    print(json.dumps(found | {"dropout_add_layer_norm": norm()}))
+    print(json.dumps({"errors": found | {"dropout_add_layer_norm": norm()}, "losses": trained()}))

@@ -73,8 +73,9 @@ def test_a_call_gives_a_kernel_exactly_its_arguments(name: str, recorded: _Recor
 
 def test_work_is_shared_by_the_cores_and_no_more(recorded: _Recorder) -> None:
     programs = {name: call[0] for name, call in recorded.calls.items()}
-    assert programs["attention_forward"] == 2 * 3 * 3  # samples, heads, tiles of 64 queries
-    assert programs["norm_forward"] == 2 * 3  # samples, blocks of 8 tokens
+    assert programs["attention_dkey_dvalue"] == 2 * 3 * 3  # samples, heads, tiles of 64 keys
+    assert programs["attention_forward"] == 20  # fewer than tiles of 32 queries
+    assert programs["norm_forward"] == 2 * 1  # samples, blocks of 128 tokens
     assert programs["norm_backward"] == PARTS
 
 

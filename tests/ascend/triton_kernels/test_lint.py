@@ -30,7 +30,7 @@ def test_a_sound_kernel_passes() -> None:
     [
         ("%11 = arith.cmpi sge, %9, %3 : tensor<64x64xi32>", "compares no integers"),
         ("scf.yield {DiscreteMemAccess} %inserted : tensor<64x64xf16>", "one by one"),
-        ("} {ExtractedLoadOrStore}", "one by one"),
+        ("scf.for %i = %a to %b step %c {} {ExtractedLoadOrStore}", "one by one"),
         ("%2 = arith.extsi %1 : tensor<64xi32> to tensor<64xi64>", "64-bit"),
         ("%alloc = memref.alloc() : memref<8xi64>", "64-bit"),
     ],

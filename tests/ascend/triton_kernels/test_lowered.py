@@ -14,9 +14,11 @@ from ms_plm_ascend.triton_kernels.lint import counts, findings
 pytestmark = pytest.mark.slow
 
 
-@pytest.mark.parametrize(("dtype", "size", "more"), [("fp16", 64, []), ("bf16", 32, ["--no-dropout"])])
+@pytest.mark.parametrize(
+    ("dtype", "size", "more"), [("fp16", 64, []), ("bf16", 32, ["--drops", "no", "--hidden", "312"])]
+)
 def test_every_kernel_is_lowered_and_passes_the_lint(dtype, size, more, environment: Environment, tmp_path) -> None:
-    options = ["--lower", tmp_path, "--dtype", dtype, "--head-size", str(size), *more]
+    options = ["--lower", tmp_path, "--compute", dtype, "--size", str(size), *more]
     ran = environment.run("-m", "ms_plm_ascend.triton_kernels", *options)
     assert ran.returncode == 0, ran.stderr
     for name, entry in KERNELS.items():
