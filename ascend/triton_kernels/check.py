@@ -20,7 +20,7 @@ TOLERANCE = 4e-3
 PROBLEMS = {
     "attention, 2 x 333 tokens, 2 heads of 64, K 64": AttentionProblem(2, 333, Attention(2, 64, 64), padded=70),
     "attention with dropout": AttentionProblem(2, 333, Attention(2, 64, 64, dropout_of(0.1)), padded=70),
-    "attention, heads of 32, dropout": AttentionProblem(2, 333, Attention(2, 32, 64, dropout_of(0.1)), padded=70),
+    "attention, heads of 32, K 37, dropout": AttentionProblem(2, 333, Attention(2, 32, 37, dropout_of(0.1)), padded=70),
     "attention, shorter than the band": AttentionProblem(2, 50, Attention(2, 64, 64), padded=7),
     "dropout_add_layer_norm, 2 x 77 tokens of 768": NormProblem(2, 77, Norm(768, 1e-12)),
     "dropout_add_layer_norm with dropout": NormProblem(2, 77, Norm(768, 1e-12, dropout_of(0.1))),
