@@ -2,5 +2,6 @@
 
 from ms_plm_ascend.ops.flash import IMPLEMENTATIONS as FLASH
 from ms_plm_ascend.ops.flash3 import IMPLEMENTATIONS as FLASH3
+from ms_plm_ascend.ops.triton import IMPLEMENTATIONS as TRITON
 
-IMPLEMENTATIONS = (*FLASH, *FLASH3)
+IMPLEMENTATIONS = (*FLASH, *FLASH3, *TRITON)
