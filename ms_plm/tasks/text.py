@@ -41,10 +41,8 @@ def samples_of(
     ids, types, lengths = [], [], []
     for start in range(0, len(examples), _TOGETHER):
         part = examples[start : start + _TOGETHER]
-        pairs = [example.pair for example in part]
-        batch = tokenizer(
-            [example.text for example in part], pairs if any(pair is not None for pair in pairs) else None, max_length
-        )
+        pairs = [example.pair or "" for example in part] if part[0].pair is not None else None
+        batch = tokenizer([example.text for example in part], pairs, max_length)
         real = batch.attention_mask.astype(bool)
         ids.append(batch.input_ids[real])
         types.append(batch.token_type_ids[real])
@@ -77,12 +75,6 @@ def balanced_weights(numbers: np.ndarray, classes: int) -> np.ndarray:
     return len(numbers) / (classes * np.maximum(counts, 1))
 
 
-def logits_of(model, input_ids, token_type_ids, attention_mask, rng=None):
-    """Logits `[B, L]` inside a graph. (Named outputs have no gradient there: the optimizer's inputs fall to Python.)"""
-    hidden = model.encoder(input_ids, token_type_ids, attention_mask, rng)[0]
-    return model.task_logits(model.pooler(hidden), rng)
-
-
 class TextLoss(nn.Cell):
     """The weighted sum of losses over a micro-batch, fp32 `[1]`: cross-entropy in nats, or squared differences.
 
@@ -99,7 +91,9 @@ class TextLoss(nn.Cell):
         self.cross_entropy_sum = model.kernels.build("cross_entropy_sum")
 
     def construct(self, rng, input_ids, token_type_ids, attention_mask, labels, weights):
-        logits = logits_of(self.model, input_ids, token_type_ids, attention_mask, rng)
+        model = self.model
+        hidden = model.encoder(input_ids, token_type_ids, attention_mask, rng)[0]
+        logits = model.task_logits(hidden, rng)
         if self.regression:
             difference = logits.reshape((-1,)) - labels
             return ops.stack((ops.reduce_sum(weights * difference * difference),))
@@ -114,7 +108,9 @@ class TextLogits(nn.Cell):
         self.model = model
 
     def construct(self, input_ids, token_type_ids, attention_mask):
-        return logits_of(self.model, input_ids, token_type_ids, attention_mask)
+        model = self.model
+        hidden = model.encoder(input_ids, token_type_ids, attention_mask)[0]
+        return model.task_logits(hidden)
 
 
 def predictions(logits: np.ndarray, labels: Sequence[str] | None, task: BenchmarkTask | None = None) -> list:

@@ -106,7 +106,7 @@ class Bench:
             save,
             evaluate if self.figures is not None else None,
             self.recipe.evaluate.every,
-            self.patience,
+            None,
         )
         try:
             return loop.run(self.progress)

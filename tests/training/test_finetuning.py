@@ -1,0 +1,180 @@
+"""Fine-tuning put together: a tiny pretrained model learns to tell words apart, in seconds."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny_run
+
+import ms_plm
+from ms_plm.common.errors import UserError
+from ms_plm.config.loading import load_recipe, save_resolved
+from ms_plm.config.model import ModelConfig
+from ms_plm.training.finetuning import open_task
+from ms_plm.training.step import TrainingStep
+
+RECIPE = """\
+kind: finetune
+model: {{from: {model}}}
+data:
+  own: {{train: {base}/train.tsv, dev: {base}/dev.tsv, text: sentence, label: mood}}
+  max_length: 16
+  lengths: 1
+train:
+  epochs: 4
+  batch: 16
+  seed: 3
+  optimizer: {{learning_rate: 1.0e-2}}
+  schedule: {{warmup_ratio: 0.1}}
+  checkpoint: {{every: 50, keep: 10, best: metric}}
+impl: {{device: cpu, eval_batch: 8}}
+log: {{every: 5}}
+"""
+
+
+def write_table(path: Path, rows: int, seed: int) -> None:
+    """Texts of four words; those of class `glad` have one that begins with b."""
+    draw, lines = random.Random(seed), ["sentence\tmood"]
+    others = [word for word in tiny_run.WORDS if not word.startswith("b")]
+    for number in range(rows):
+        words = [draw.choice(others) for _ in range(draw.randint(3, 6))]
+        if number % 2:
+            words[draw.randrange(len(words))] = draw.choice(["ba", "be", "bi", "bo", "bu"])
+        lines.append(" ".join(words) + ("\tglad" if number % 2 else "\tsad"))
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def recipe(base: Path, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("finetune")
+    write_table(folder / "train.tsv", 475, 1)
+    write_table(folder / "dev.tsv", 37, 2)
+    path = folder / "moods.yaml"
+    path.write_text(RECIPE.format(model=tiny_run.whole_run(base) / "model", base=folder), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def whole(recipe: Path) -> Path:
+    """An uncut run."""
+    folder = recipe.parent / "whole"
+    ms_plm.run(recipe, {"output.folder": str(folder)})
+    return folder
+
+
+def records(folder: Path, kind: str) -> list[dict]:
+    return [record for record in tiny_run.figures(folder) if record["kind"] == kind]
+
+
+def test_the_task_is_learned_and_the_whole_dev_set_is_scored(whole: Path) -> None:
+    found = records(whole, "evaluate")
+    assert [record["step"] for record in found] == [0, 30, 60, 90, 120]
+    assert found[-1]["loss"] < 0.6 * found[0]["loss"]
+    assert found[-1]["accuracy"] >= 0.9
+    assert all(abs(record["accuracy"] * 37 - round(record["accuracy"] * 37)) < 1e-9 for record in found)
+    assert all(record["metric"] == record["accuracy"] for record in found)
+    assert "dev: accuracy" in (whole / "report.md").read_text(encoding="utf-8")
+
+
+def test_the_result_is_the_best_checkpoint_with_the_classes_by_name(whole: Path) -> None:
+    found = records(whole, "evaluate")[1:]
+    best = max(found, key=lambda record: (record["accuracy"], -record["step"]))
+    saved = json.loads((whole / "model" / "config.json").read_text(encoding="utf-8"))
+    assert saved["provenance"]["steps"] == best["step"]
+    assert ModelConfig.load(whole / "model").labels == ("glad", "sad")
+    assert tiny_run.same_weights(whole / "model", whole / "checkpoints" / f"step-{best['step']:06d}")
+
+
+def test_the_result_tells_new_texts_apart(whole: Path) -> None:
+    model, tokenizer = ms_plm.load(whole / "model", head="sequence_classification")
+    batch = tokenizer(["da de bu di", "da de fu di"], None, 16)
+    logits = model(batch.input_ids, batch.token_type_ids, batch.attention_mask).logits.asnumpy()
+    assert [model.config.labels[number] for number in logits.argmax(1)] == ["glad", "sad"]
+
+
+def test_a_run_that_was_cut_goes_on_bit_for_bit(recipe: Path, whole: Path, tmp_path: Path, monkeypatch) -> None:
+    update, calls = TrainingStep.__call__, [0]
+
+    def breaking(step: TrainingStep, *arguments: object):
+        calls[0] += 1
+        if calls[0] == 70:
+            raise KeyboardInterrupt
+        return update(step, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TrainingStep, "__call__", breaking)
+        with pytest.raises(KeyboardInterrupt):
+            ms_plm.run(recipe, {"output.folder": str(tmp_path / "run")})
+    result = ms_plm.run(recipe, {"output.folder": str(tmp_path / "run")}, resume=True)
+    assert result.finished
+    assert tiny_run.figures(tmp_path / "run") == tiny_run.figures(whole)
+    assert tiny_run.same_weights(tmp_path / "run" / "model", whole / "model")
+
+
+def test_training_ends_when_it_helps_no_more(recipe: Path, tmp_path: Path) -> None:
+    """At rate 1e-12 nothing changes: the first evaluation is the best one, and two more are waited for."""
+    changes = {"train.epochs": 20, "train.optimizer.learning_rate": 1e-12, "method.patience": 2}
+    result = ms_plm.run(recipe, {**changes, "output.folder": str(tmp_path / "run")})
+    assert result.finished
+    assert [record["step"] for record in records(tmp_path / "run", "evaluate")] == [0, 30, 60, 90]
+    assert "no better figure in 2 evaluations" in (tmp_path / "run" / "train.log").read_text(encoding="utf-8")
+    assert (tmp_path / "run" / "model" / "config.json").is_file()
+
+
+def test_fresh_weights_keep_configuration_and_vocabulary_only(recipe: Path, tmp_path: Path, base: Path) -> None:
+    changes = {"train.steps": 1, "model.fresh": True, "train.optimizer.learning_rate": 1e-12}
+    ms_plm.run(recipe, {**changes, "output.folder": str(tmp_path / "run")})
+    fresh, parent = (tiny_run.weights(f) for f in (tmp_path / "run/model", tiny_run.whole_run(base) / "model"))
+    name = "nezha.encoder.layer.0.output.dense.weight"
+    assert fresh[name].shape == parent[name].shape
+    assert np.abs(fresh[name] - parent[name]).max() > 1e-3
+
+
+def test_a_resolved_recipe_reads_as_the_same(recipe: Path, tmp_path: Path) -> None:
+    first = load_recipe(recipe)
+    save_resolved(first, tmp_path / "moods.yaml")
+    assert load_recipe(tmp_path / "moods.yaml") == first
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"data.task": "glue/sst", "data.folder": "x"}, "no task 'glue/sst'. Did you mean glue/sst-2?"),
+        ({"data.task": "squad1", "data.folder": "x"}, "is a task of question answering"),
+        ({"data.own.train": "nowhere.tsv"}, "nowhere.tsv"),
+        ({"data.own.text": "setence"}, "setence"),
+    ],
+)
+def test_what_cannot_be_learned_is_named(recipe: Path, changes: dict, text: str) -> None:
+    with pytest.raises(UserError, match=r"(?s).*") as caught:
+        open_task(load_recipe(recipe, changes))
+    assert text in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"data.task": "glue/sst-2"}, "folder: where do the files of glue/sst-2 lie?"),
+        ({"model.hidden_size": 32}, "remove hidden_size"),
+        ({"data.corpus": "x"}, "data.corpus: unknown key"),
+        ({"evaluate.every": 10}, "evaluate.every: unknown key"),
+    ],
+)
+def test_a_recipe_that_cannot_be_is_refused(recipe: Path, changes: dict, text: str) -> None:
+    with pytest.raises(UserError) as caught:
+        load_recipe(recipe, changes)
+    assert text in str(caught.value)
+
+
+def test_texts_of_the_training_set_are_left_out_of_dev_where_asked(recipe: Path, tmp_path: Path) -> None:
+    lines = (recipe.parent / "train.tsv").read_text(encoding="utf-8").splitlines()
+    dev = (recipe.parent / "dev.tsv").read_text(encoding="utf-8").splitlines()
+    (tmp_path / "dev.tsv").write_text("\n".join([*dev, lines[1], lines[2]]) + "\n", encoding="utf-8")
+    changes = {"data.own.dev": str(tmp_path / "dev.tsv")}
+    kept = open_task(load_recipe(recipe, changes))[1]["dev"].examples
+    cleaned = open_task(load_recipe(recipe, {**changes, "data.without_train_texts": True}))[1]["dev"].examples
+    assert (len(kept), len(cleaned)) == (39, 37)
