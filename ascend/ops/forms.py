@@ -1,6 +1,7 @@
 """All forms for Ascend; `ms_plm` finds them by the entry point in setup.py."""
 
+from ms_plm_ascend.ops.ascendc import IMPLEMENTATIONS as ASCENDC
 from ms_plm_ascend.ops.flash import IMPLEMENTATIONS as FLASH
 from ms_plm_ascend.ops.flash3 import IMPLEMENTATIONS as FLASH3
 
-IMPLEMENTATIONS = (*FLASH, *FLASH3)
+IMPLEMENTATIONS = (*FLASH, *FLASH3, *ASCENDC)
