@@ -12,11 +12,11 @@
 
 namespace plm {
 
-constexpr uint32_t BLOCK_BYTES = 32;           // what addresses in UB are multiples of
-constexpr uint32_t LANES = 64;                 // fp32 numbers of one vector repeat
-constexpr uint32_t FLOATS = 8;                 // fp32 numbers of one block
-constexpr uint32_t WIDEST_ROW = LANES * LANES; // what SumRow adds up
-constexpr uint32_t UB_RESERVED = 8 * 1024;     // bytes of UB that the interface may take for itself (Select)
+constexpr uint32_t BLOCK_BYTES = 32;            // what addresses in UB are multiples of
+constexpr uint32_t LANES = 64;                  // fp32 numbers of one vector repeat
+constexpr uint32_t FLOATS = 8;                  // fp32 numbers of one block
+constexpr uint32_t WIDEST_ROW = LANES * LANES;  // what SumRow adds up
+constexpr uint32_t UB_RESERVED = 8 * 1024;      // bytes of UB that the interface may take for itself (Select)
 
 PLM_BOTH constexpr uint32_t CeilDiv(uint32_t a, uint32_t b) { return (a + b - 1) / b; }
 PLM_BOTH constexpr uint32_t AlignUp(uint32_t a, uint32_t to) { return CeilDiv(a, to) * to; }

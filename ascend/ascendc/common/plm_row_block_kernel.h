@@ -13,9 +13,9 @@ namespace plm {
 using Halves = MatmulType<TPosition::GM, CubeFormat::ND, half>;
 using HalvesTurned = MatmulType<TPosition::GM, CubeFormat::ND, half, true>;
 using Floats = MatmulType<TPosition::GM, CubeFormat::ND, float>;
-using ByRows = Matmul<Halves, HalvesTurned, Floats>;     // A B^T
-using ByColumns = Matmul<Halves, Halves, Floats>;        // A B
-using OverRows = Matmul<HalvesTurned, Halves, Floats>;   // A^T B
+using ByRows = Matmul<Halves, HalvesTurned, Floats>;    // A B^T
+using ByColumns = Matmul<Halves, Halves, Floats>;       // A B
+using OverRows = Matmul<HalvesTurned, Halves, Floats>;  // A^T B
 
 // Which queries a block has, and where it lies.
 struct Place {

@@ -17,7 +17,17 @@ inline bool ShapeRowBlock(uint32_t batch, uint32_t heads, uint32_t length, uint3
   if (size == 0 || size % 16 != 0 || size > 128) return false;
   if (maskRows != 1 && maskRows != length) return false;
   if (drops && length % 8 != 0) return false;  // a row's bits must begin with a byte
-  t = RowBlock{batch, heads, length, size, 0, 0, 0, maskRows, drops ? 1u : 0u, AlignUp(length, FLOATS), 0,
+  t = RowBlock{batch,
+               heads,
+               length,
+               size,
+               0,
+               0,
+               0,
+               maskRows,
+               drops ? 1u : 0u,
+               AlignUp(length, FLOATS),
+               0,
                AlignUp(CeilDiv(length, 8), BLOCK_BYTES)};
   return true;
 }

@@ -51,9 +51,9 @@ MISTAKES = {
     ),
     "used after FreeTensor": Mistake(
         LAYER_NORM,
-        "    ys_.EnQue(y);\n",
-        "    xs_.FreeTensor(xs_.template AllocTensor<X>());\n    ys_.EnQue(y);\n",
-        "FreeTensor: the tensor is allocated, expected dequeued",
+        "    LocalTensor<float> sums = sums_.Get<float>();\n    for",
+        "    residuals_.FreeTensor(residual);\n    LocalTensor<float> sums = sums_.Get<float>();\n    for",
+        "Add: the local tensor is used after FreeTensor",
     ),
     "beyond a local buffer": Mistake(
         LAYER_NORM,
@@ -135,6 +135,12 @@ MISTAKES = {
         "    plm::Await<HardEvent::MTE3_V>(pipe_);",
         "    //",
         "missing sync: Cast on V overwrites a local buffer that MTE3 still reads.*MTE3_V",
+    ),
+    "transposed by type alone": Mistake(
+        ATTENTION_GRAD,
+        "overRows.SetTensorA(weights[t_.wide], true);",
+        "overRows.SetTensorA(weights[t_.wide]);",
+        "Matmul: transposed by type or by argument, but not by both",
     ),
 }
 BINDINGS = {LAYER_NORM: "layer_norm", ATTENTION: "relative_attention", ATTENTION_GRAD: "relative_attention_grad"}

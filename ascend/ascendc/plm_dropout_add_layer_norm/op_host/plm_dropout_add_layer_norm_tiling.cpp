@@ -12,7 +12,8 @@ static ge::graphStatus TilePlmDropoutAddLayerNorm(gert::TilingContext* context) 
   uint32_t width = context->GetInputShape(2)->GetStorageShape().GetShapeSize();
   bool drops = context->GetInputShape(4)->GetStorageShape().GetDimNum() > 1;
   uint32_t bytes = context->GetInputDesc(0)->GetDataType() == ge::DT_FLOAT ? 4 : 2;
-  if (width == 0 || !plm::PlanLayerNorm(all / width, width, drops, bytes, platform.GetCoreNumAiv(), PlmUb(platform), *data)) {
+  if (width == 0 ||
+      !plm::PlanLayerNorm(all / width, width, drops, bytes, platform.GetCoreNumAiv(), PlmUb(platform), *data)) {
     return ge::GRAPH_FAILED;
   }
   context->SetBlockDim(data->cores);

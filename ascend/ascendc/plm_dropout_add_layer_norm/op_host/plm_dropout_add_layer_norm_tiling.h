@@ -12,9 +12,9 @@ constexpr uint32_t MOST_TILE_ROWS = 64;  // more gain nothing
 inline uint32_t LayerNormBytes(const PlmDropoutAddLayerNormData& t, uint32_t xBytes) {
   uint32_t each = t.pitch * (xBytes + 4 + 4) + (t.drops ? t.keepPitch : 0);  // x, residual, y
   uint32_t numbers = AlignUp(t.tileRows, FLOATS);
-  uint32_t queued = t.buffers * (t.tileRows * each + 2 * numbers * 4);       // and mean, rstd
-  uint32_t fixed = 3 * t.pitch * 4 + LANES * 4;                              // weight, bias, a row, partial sums
-  return queued + fixed + numbers * 4 + numbers * BLOCK_BYTES + numbers * 4; // sums, spread, ones
+  uint32_t queued = t.buffers * (t.tileRows * each + 2 * numbers * 4);        // and mean, rstd
+  uint32_t fixed = 3 * t.pitch * 4 + LANES * 4;                               // weight, bias, a row, partial sums
+  return queued + fixed + numbers * 4 + numbers * BLOCK_BYTES + numbers * 4;  // sums, spread, ones
 }
 
 // False where a row does not fit, or nothing is to be done.

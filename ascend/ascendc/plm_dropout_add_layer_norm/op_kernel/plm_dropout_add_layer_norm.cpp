@@ -4,8 +4,8 @@
 // [2]: epsilon, 1 / (probability to keep).
 //
 // Cores take equal shares of the rows, tile by tile. Numbers that belong to a row (its mean) are spread over one block
-// each and applied by instructions that do not advance along that operand: the scalar unit, for which vectors would have
-// to wait, never reads one.
+// each and applied by instructions that do not advance along that operand: the scalar unit, for which vectors would
+// have to wait, never reads one.
 #include "kernel_operator.h"
 #include "plm_dropout_add_layer_norm_data.h"
 #include "plm_layer_norm_rows.h"

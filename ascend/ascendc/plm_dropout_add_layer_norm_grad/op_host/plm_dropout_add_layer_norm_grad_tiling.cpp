@@ -12,7 +12,8 @@ static ge::graphStatus TilePlmDropoutAddLayerNormGrad(gert::TilingContext* conte
   uint32_t width = context->GetInputShape(3)->GetStorageShape().GetShapeSize();
   bool drops = context->GetInputShape(4)->GetStorageShape().GetDimNum() > 1;
   uint32_t bytes = context->GetInputDesc(1)->GetDataType() == ge::DT_FLOAT ? 4 : 2;
-  if (width == 0 || !plm::PlanLayerNormGrad(all / width, width, drops, bytes, platform.GetCoreNumAiv(), PlmUb(platform), *data)) {
+  if (width == 0 ||
+      !plm::PlanLayerNormGrad(all / width, width, drops, bytes, platform.GetCoreNumAiv(), PlmUb(platform), *data)) {
     return ge::GRAPH_FAILED;
   }
   context->SetBlockDim(data->cores);
@@ -20,6 +21,8 @@ static ge::graphStatus TilePlmDropoutAddLayerNormGrad(gert::TilingContext* conte
   return ge::GRAPH_SUCCESS;
 }
 
-IMPL_OP_OPTILING(PlmDropoutAddLayerNormGrad).Tiling(TilePlmDropoutAddLayerNormGrad).TilingParse<PlmCompileInfo>(PlmParse);
+IMPL_OP_OPTILING(PlmDropoutAddLayerNormGrad)
+    .Tiling(TilePlmDropoutAddLayerNormGrad)
+    .TilingParse<PlmCompileInfo>(PlmParse);
 
 }  // namespace optiling

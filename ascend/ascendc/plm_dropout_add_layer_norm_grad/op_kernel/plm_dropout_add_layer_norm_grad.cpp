@@ -2,9 +2,9 @@
 // g = dy * weight and means over a row: dresidual = rstd * (g - mean(g) - n * mean(g * n)); dx is that through dropout;
 // dweight = sum of dy * n, dbias = sum of dy over the rows.
 //
-// Takes dy, x, residual, weight, keep, constants (as the forward kernel), mean, rstd. Nothing but mean and rstd was saved:
-// n is computed again. dweight and dbias are given as sums of parts of the rows, fp32 [parts, H], to be added up in
-// order: no core waits for another, and nothing depends on how many there are.
+// Takes dy, x, residual, weight, keep, constants (as the forward kernel), mean, rstd. Nothing but mean and rstd was
+// saved: n is computed again. dweight and dbias are given as sums of parts of the rows, fp32 [parts, H], to be added up
+// in order: no core waits for another, and nothing depends on how many there are.
 #include "kernel_operator.h"
 #include "plm_dropout_add_layer_norm_grad_data.h"
 #include "plm_layer_norm_rows.h"
@@ -17,8 +17,8 @@ class PlmDropoutAddLayerNormGrad {
   __aicore__ inline PlmDropoutAddLayerNormGrad() {}
 
   __aicore__ inline void Init(GM_ADDR dy, GM_ADDR x, GM_ADDR residual, GM_ADDR weight, GM_ADDR keep, GM_ADDR constants,
-                              GM_ADDR mean, GM_ADDR rstd, GM_ADDR dx, GM_ADDR dresidual, GM_ADDR dweight,
-                              GM_ADDR dbias, const PlmDropoutAddLayerNormGradData& data, TPipe* pipe) {
+                              GM_ADDR mean, GM_ADDR rstd, GM_ADDR dx, GM_ADDR dresidual, GM_ADDR dweight, GM_ADDR dbias,
+                              const PlmDropoutAddLayerNormGradData& data, TPipe* pipe) {
     t_ = data;
     uint64_t all = static_cast<uint64_t>(t_.rows) * t_.width, sums = static_cast<uint64_t>(t_.parts) * t_.width;
     dy_.SetGlobalBuffer(reinterpret_cast<__gm__ float*>(dy), all);
@@ -209,9 +209,11 @@ class PlmDropoutAddLayerNormGrad {
   float scale_;
 };
 
-extern "C" __global__ __aicore__ void plm_dropout_add_layer_norm_grad(
-    GM_ADDR dy, GM_ADDR x, GM_ADDR residual, GM_ADDR weight, GM_ADDR keep, GM_ADDR constants, GM_ADDR mean,
-    GM_ADDR rstd, GM_ADDR dx, GM_ADDR dresidual, GM_ADDR dweight, GM_ADDR dbias, GM_ADDR workspace, GM_ADDR tiling) {
+extern "C" __global__ __aicore__ void plm_dropout_add_layer_norm_grad(GM_ADDR dy, GM_ADDR x, GM_ADDR residual,
+                                                                      GM_ADDR weight, GM_ADDR keep, GM_ADDR constants,
+                                                                      GM_ADDR mean, GM_ADDR rstd, GM_ADDR dx,
+                                                                      GM_ADDR dresidual, GM_ADDR dweight, GM_ADDR dbias,
+                                                                      GM_ADDR workspace, GM_ADDR tiling) {
   REGISTER_TILING_DEFAULT(PlmDropoutAddLayerNormGradData);
   GET_TILING_DATA_WITH_STRUCT(PlmDropoutAddLayerNormGradData, data, tiling);
   KERNEL_TASK_TYPE_DEFAULT(KERNEL_TYPE_AIV_ONLY);

@@ -1,13 +1,13 @@
 // Attention with relative positions for rows that fit in UB (up to 512 keys): with r_ij = table[distance j - i],
 // s_ij = scale * (q_i . k_j + q_i . r_ij) + mask_j, o_i = sum_j p_ij (v_j + r_ij), p = dropout(softmax(s)).
 //
-// q, k, v, o [B, S, N * D] fp16; table [2S - 1, D] fp16: a row for every distance from -(S-1) to S-1, whatever it repeats;
-// mask [B, 1, 1 or S, S] fp32; keep: bits [B, N, S, S / 8], or one number where nothing is dropped; constants fp32 [2]:
-// scale, 1 / (probability to keep). Saved for the gradient: largest score and sum of exponentials of each row before
-// dropout, [B, N, S] fp32. Softmax is fp32 and exact, in one pass: the whole row is there.
+// q, k, v, o [B, S, N * D] fp16; table [2S - 1, D] fp16: a row for every distance from -(S-1) to S-1, whatever it
+// repeats; mask [B, 1, 1 or S, S] fp32; keep: bits [B, N, S, S / 8], or one number where nothing is dropped; constants
+// fp32 [2]: scale, 1 / (probability to keep). Saved for the gradient: largest score and sum of exponentials of each row
+// before dropout, [B, N, S] fp32. Softmax is fp32 and exact, in one pass: the whole row is there.
 //
-// The cube unit multiplies a block of queries with all rows of the table that it meets. Copying that by lines of another
-// length brings each entry under its key (see RowBlock); weights are written once and read both ways.
+// The cube unit multiplies a block of queries with all rows of the table that it meets. Copying that by lines of
+// another length brings each entry under its key (see RowBlock); weights are written once and read both ways.
 #include "kernel_operator.h"
 #include "plm_relative_attention_data.h"
 #include "plm_row_block_kernel.h"
@@ -171,9 +171,9 @@ class PlmRelativeAttention {
 };
 
 extern "C" __global__ __aicore__ void plm_relative_attention(GM_ADDR query, GM_ADDR key, GM_ADDR value, GM_ADDR table,
-                                                             GM_ADDR mask, GM_ADDR keep, GM_ADDR constants,
-                                                             GM_ADDR out, GM_ADDR largest, GM_ADDR total,
-                                                             GM_ADDR workspace, GM_ADDR tiling) {
+                                                             GM_ADDR mask, GM_ADDR keep, GM_ADDR constants, GM_ADDR out,
+                                                             GM_ADDR largest, GM_ADDR total, GM_ADDR workspace,
+                                                             GM_ADDR tiling) {
   REGISTER_TILING_DEFAULT(PlmRelativeAttentionData);
   GET_TILING_DATA_WITH_STRUCT(PlmRelativeAttentionData, data, tiling);
   KERNEL_TASK_TYPE_DEFAULT(KERNEL_TYPE_MIX_AIC_1_2);

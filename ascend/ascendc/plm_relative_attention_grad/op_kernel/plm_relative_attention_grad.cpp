@@ -1,10 +1,10 @@
 // Gradients of plm_relative_attention. With p = softmax(s) = exp(s - largest) / total, p~ = p through dropout, and
-// dp_ij = (dout_i . (v_j + r_ij)) through dropout: ds = p * (dp - sum_j p_ij dp_ij), dq_i = scale * sum_j ds_ij (k_j + r_ij),
-// dk_j = scale * sum_i ds_ij q_i, dv_j = sum_i p~_ij dout_i.
+// dp_ij = (dout_i . (v_j + r_ij)) through dropout: ds = p * (dp - sum_j p_ij dp_ij), dq_i = scale * sum_j ds_ij (k_j +
+// r_ij), dk_j = scale * sum_i ds_ij q_i, dv_j = sum_i p~_ij dout_i.
 //
-// Takes dout and what the forward kernel took and saved; gives dq, dk, dv [B, S, N * D] fp16. The table of distances has
-// no gradient: it is the fixed sinusoid. Rows of p and dp are whole in UB, so that sum_j p dp is exact and the output of
-// the forward pass is not needed. A core has whole heads and adds up dk and dv in fp32, block after block.
+// Takes dout and what the forward kernel took and saved; gives dq, dk, dv [B, S, N * D] fp16. The table of distances
+// has no gradient: it is the fixed sinusoid. Rows of p and dp are whole in UB, so that sum_j p dp is exact and the
+// output of the forward pass is not needed. A core has whole heads and adds up dk and dv in fp32, block after block.
 #include "kernel_operator.h"
 #include "plm_relative_attention_grad_data.h"
 #include "plm_row_block_kernel.h"
@@ -245,10 +245,11 @@ class PlmRelativeAttentionGrad {
   float scale_, kept_;
 };
 
-extern "C" __global__ __aicore__ void plm_relative_attention_grad(
-    GM_ADDR dout, GM_ADDR query, GM_ADDR key, GM_ADDR value, GM_ADDR table, GM_ADDR mask, GM_ADDR keep,
-    GM_ADDR constants, GM_ADDR largest, GM_ADDR total, GM_ADDR dquery, GM_ADDR dkey, GM_ADDR dvalue, GM_ADDR workspace,
-    GM_ADDR tiling) {
+extern "C" __global__ __aicore__ void plm_relative_attention_grad(GM_ADDR dout, GM_ADDR query, GM_ADDR key,
+                                                                  GM_ADDR value, GM_ADDR table, GM_ADDR mask,
+                                                                  GM_ADDR keep, GM_ADDR constants, GM_ADDR largest,
+                                                                  GM_ADDR total, GM_ADDR dquery, GM_ADDR dkey,
+                                                                  GM_ADDR dvalue, GM_ADDR workspace, GM_ADDR tiling) {
   REGISTER_TILING_DEFAULT(PlmRelativeAttentionGradData);
   GET_TILING_DATA_WITH_STRUCT(PlmRelativeAttentionGradData, data, tiling);
   KERNEL_TASK_TYPE_DEFAULT(KERNEL_TYPE_MIX_AIC_1_2);

@@ -19,24 +19,27 @@ namespace fp32 {
 }
 #undef plm_dropout_add_layer_norm_grad
 
-extern "C" int PlmDropoutAddLayerNormGrad(int count, void** data, int* dimensions, int64_t** shapes,
-                                          const char** types, void*, void*) {
-  return twin::called("PlmDropoutAddLayerNormGrad", 12, count, data, dimensions, shapes, types,
-                      [](const twin::Arguments& a) -> twin::Report {
-    uint32_t width = a[3].count(), rows = a[0].count() / width;
-    PlmDropoutAddLayerNormGradData tiling{};
-    if (!plm::PlanLayerNormGrad(rows, width, a[4].shape.size() > 1, a[1].width(), twin::settings().cores, twin::UB_BYTES,
-                                tiling))
-      throw twin::Fault("no tiling for " + std::to_string(rows) + " rows of " + std::to_string(width));
-    bool wide = a[1].type == "float32";
-    return twin::run(a, {"dy", "x", "residual", "weight", "keep", "constants", "mean", "rstd", "dx", "dresidual",
-                         "dweight", "dbias"},
-                     8, 0, [&](const twin::Arguments& b, uint8_t* workspace) {
-      (wide ? fp32::plm_dropout_add_layer_norm_grad_fp32 : fp16::plm_dropout_add_layer_norm_grad_fp16)(
-          b[0].at, b[1].at, b[2].at, b[3].at, b[4].at, b[5].at, b[6].at, b[7].at, b[8].at, b[9].at, b[10].at,
-          b[11].at, workspace, reinterpret_cast<uint8_t*>(&tiling));
-    });
-  });
+extern "C" int PlmDropoutAddLayerNormGrad(int count, void** data, int* dimensions, int64_t** shapes, const char** types,
+                                          void*, void*) {
+  return twin::called(
+      "PlmDropoutAddLayerNormGrad", 12, count, data, dimensions, shapes, types,
+      [](const twin::Arguments& a) -> twin::Report {
+        uint32_t width = a[3].count(), rows = a[0].count() / width;
+        PlmDropoutAddLayerNormGradData tiling{};
+        if (!plm::PlanLayerNormGrad(rows, width, a[4].shape.size() > 1, a[1].width(), twin::settings().cores,
+                                    twin::UB_BYTES, tiling))
+          throw twin::Fault("no tiling for " + std::to_string(rows) + " rows of " + std::to_string(width));
+        bool wide = a[1].type == "float32";
+        return twin::run(
+            a,
+            {"dy", "x", "residual", "weight", "keep", "constants", "mean", "rstd", "dx", "dresidual", "dweight",
+             "dbias"},
+            8, 0, [&](const twin::Arguments& b, uint8_t* workspace) {
+              (wide ? fp32::plm_dropout_add_layer_norm_grad_fp32 : fp16::plm_dropout_add_layer_norm_grad_fp16)(
+                  b[0].at, b[1].at, b[2].at, b[3].at, b[4].at, b[5].at, b[6].at, b[7].at, b[8].at, b[9].at, b[10].at,
+                  b[11].at, workspace, reinterpret_cast<uint8_t*>(&tiling));
+            });
+      });
 }
 
 // Tiling by itself: fields of PlmDropoutAddLayerNormGradData in order, then the bytes of UB; 0 where there is none.

@@ -10,7 +10,7 @@ namespace AscendC {
 template <TPosition position, CubeFormat format, typename Type, bool transposed = false>
 struct MatmulType {
   using T = Type;
-  static constexpr bool trans = transposed;
+  static constexpr bool isTrans = transposed;
 };
 
 template <class AType, class BType, class CType, class BiasType = CType>
@@ -25,13 +25,13 @@ class Matmul {
     given_ = 0;
   }
   void SetSingleShape(int m, int n, int k) { rows_ = m, columns_ = n, depth_ = k, given_ |= 1; }
-  void SetTensorA(const GlobalTensor<A>& a, bool transposed = false) {
+  void SetTensorA(const GlobalTensor<A>& a, bool transposed = false, Site site = Site::here()) {
     a_ = a, a_transposed_ = transposed, given_ |= 2;
-    legal(transposed, AType::trans);
+    agree(transposed, AType::isTrans, site);
   }
-  void SetTensorB(const GlobalTensor<B>& b, bool transposed = false) {
+  void SetTensorB(const GlobalTensor<B>& b, bool transposed = false, Site site = Site::here()) {
     b_ = b, b_transposed_ = transposed, given_ |= 4;
-    legal(transposed, BType::trans);
+    agree(transposed, BType::isTrans, site);
   }
   // Waits for the result; atomic 1 adds to what is there.
   template <bool sync = true>
@@ -59,13 +59,14 @@ class Matmul {
   void End() {}
 
  private:
-  static void legal(bool asked, bool declared) {
-    if (asked && !declared) twin::fail(Site{"Matmul", 0}, "transposed, but the type does not say so");
+  // The real one gives wrong numbers without a word.
+  static void agree(bool asked, bool declared, Site site) {
+    if (asked != declared) twin::fail(site, "Matmul: transposed by type or by argument, but not by both");
   }
   // `[rows, columns]` in fp32, whatever way it lies in memory, `pitch` numbers from line to line.
   template <typename T>
-  static std::vector<float> read(const GlobalTensor<T>& from, bool transposed, size_t rows, size_t columns, size_t pitch,
-                                 Site site) {
+  static std::vector<float> read(const GlobalTensor<T>& from, bool transposed, size_t rows, size_t columns,
+                                 size_t pitch, Site site) {
     std::vector<float> to(rows * columns);
     size_t lines = transposed ? columns : rows, width = transposed ? rows : columns;
     if (width > pitch) twin::fail(site, "Matmul: lines of " + std::to_string(width) + " numbers overlap");

@@ -79,8 +79,8 @@ inline void DataCopyPad(const GlobalTensor<T>& to, const LocalTensor<T>& from, c
   twin::issue(twin::MTE3);
   size_t row = padded(shape.blockLen) + shape.srcStride * twin::BLOCK;
   for (size_t block = 0; block < shape.blockCount; block++) {
-    const uint8_t* source = twin::local(from.buffer, from.offset + block * row, shape.blockLen, twin::MTE3, false, site,
-                                        "DataCopyPad");
+    const uint8_t* source =
+        twin::local(from.buffer, from.offset + block * row, shape.blockLen, twin::MTE3, false, site, "DataCopyPad");
     uint8_t* target = to.touch(block * (size_t(shape.blockLen) + shape.dstStride), shape.blockLen, twin::MTE3, true,
                                site, "DataCopyPad");
     std::memcpy(target, source, shape.blockLen);

@@ -1,9 +1,10 @@
-// The machine behind the twin: one vector core at a time, with its unified buffer (UB), pipes, flags and queues' buffers.
+// The machine behind the twin: one vector core at a time, with its unified buffer (UB), pipes, flags and queues'
+// buffers.
 //
 // Instructions take effect at once and in program order. What hardware does out of order is checked by happens-before:
-// every pipe has a vector clock; a flag, a queue or a barrier carries one pipe's clock to another; whoever touches memory
-// must have waited for the pipe that wrote it, and, to overwrite it, for the pipes that read it. Memory is tracked in
-// blocks of 32 bytes, global memory by the byte for who wrote it.
+// every pipe has a vector clock; a flag, a queue or a barrier carries one pipe's clock to another; whoever touches
+// memory must have waited for the pipe that wrote it, and, to overwrite it, for the pipes that read it. Memory is
+// tracked in blocks of 32 bytes, global memory by the byte for who wrote it.
 #pragma once
 #include <algorithm>
 #include <array>
@@ -121,9 +122,9 @@ inline void order(Cell& cell, int pipe, bool write, Site site, const char* instr
   if (cell.core != core().index) cell = Cell{core().index, -1, 0, {}};
   const Clock& now = core().clocks[pipe];
   if (cell.writer >= 0 && cell.written > now[cell.writer])
-    fail(site, std::string("missing sync: ") + instruction + " on " + name(pipe) + (write ? " overwrites " : " reads ") +
-                   where + " that " + name(cell.writer) + " wrote, without waiting for it (" +
-                   events(cell.writer, pipe) + ")");
+    fail(site, std::string("missing sync: ") + instruction + " on " + name(pipe) +
+                   (write ? " overwrites " : " reads ") + where + " that " + name(cell.writer) +
+                   " wrote, without waiting for it (" + events(cell.writer, pipe) + ")");
   if (write) {
     for (int other = 0; other < PIPES; other++)
       if (cell.read[other] > now[other])
@@ -172,8 +173,8 @@ inline void global(const uint8_t* at, size_t bytes, size_t limit, int pipe, bool
     size_t start = at - region.begin;
     if (start + bytes > region.bytes || bytes > limit)
       fail(site, std::string("overrun of a global buffer: ") + instruction + (write ? " writes" : " reads") +
-                     " bytes " + std::to_string(start) + " to " + std::to_string(start + bytes) + " of " +
-                     region.name + ", which has " + std::to_string(std::min(region.bytes, start + limit)));
+                     " bytes " + std::to_string(start) + " to " + std::to_string(start + bytes) + " of " + region.name +
+                     ", which has " + std::to_string(std::min(region.bytes, start + limit)));
     if (write && region.input) fail(site, std::string(instruction) + " writes to " + region.name + ", an input");
     uint16_t own = static_cast<uint16_t>(core().index + 1);
     for (size_t byte = start; byte < start + bytes; byte++) {

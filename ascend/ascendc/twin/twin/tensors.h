@@ -33,7 +33,9 @@ struct LocalTensor {
   size_t offset = 0;
   uint32_t n = 0;
 
-  LocalTensor operator[](uint32_t first) const { return {buffer, offset + first * sizeof(T), n > first ? n - first : 0}; }
+  LocalTensor operator[](uint32_t first) const {
+    return {buffer, offset + first * sizeof(T), n > first ? n - first : 0};
+  }
   uint32_t GetSize() const { return n; }
   template <typename U>
   LocalTensor<U> ReinterpretCast() const {
@@ -138,7 +140,7 @@ class TQue {
     return tensor<T>(buffer);
   }
   template <typename T>
-  void FreeTensor(const LocalTensor<T>& item, Site site = Site::here()) {
+  void FreeTensor(LocalTensor<T>& item, Site site = Site::here()) {
     expect(item.buffer, twin::Use::DEQUEUED, "FreeTensor", site);
     state(item.buffer).released = twin::core().clocks[consumer];
     state(item.buffer).use = twin::Use::FREE;

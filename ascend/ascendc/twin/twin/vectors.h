@@ -80,8 +80,8 @@ inline void counted(const char* instruction, const AscendC::LocalTensor<D>& y, c
   if (b) aligned(b->offset, BLOCK, site, instruction);
   issue(V);
   const A* first = reinterpret_cast<const A*>(local(a.buffer, a.offset, n * sizeof(A), V, false, site, instruction));
-  const A* second = b ? reinterpret_cast<const A*>(local(b->buffer, b->offset, n * sizeof(A), V, false, site, instruction))
-                      : first;
+  const A* second =
+      b ? reinterpret_cast<const A*>(local(b->buffer, b->offset, n * sizeof(A), V, false, site, instruction)) : first;
   D* to = reinterpret_cast<D*>(local(y.buffer, y.offset, n * sizeof(D), V, true, site, instruction));
   std::vector<D> result(n);
   for (size_t i = 0; i < n; i++) result[i] = f(first[i], second[i]);
@@ -92,18 +92,18 @@ inline void counted(const char* instruction, const AscendC::LocalTensor<D>& y, c
 
 namespace AscendC {
 
-#define TWIN_BINARY(NAME, EXPRESSION)                                                                                 \
-  template <typename T>                                                                                               \
-  inline void NAME(const LocalTensor<T>& y, const LocalTensor<T>& a, const LocalTensor<T>& b, int32_t n,              \
-                   Site site = Site::here()) {                                                                        \
-    twin::counted(#NAME, y, a, &b, n, site, [](T x, T z) { return static_cast<T>(EXPRESSION); });                     \
-  }                                                                                                                   \
-  template <typename T>                                                                                               \
-  inline void NAME(const LocalTensor<T>& y, const LocalTensor<T>& a, const LocalTensor<T>& b, uint64_t mask,          \
-                   uint8_t repeats, const BinaryRepeatParams& p, Site site = Site::here()) {                          \
-    twin::lanewise(#NAME, y, a, &b, mask, repeats, {p.dstBlkStride, p.dstRepStride},                                  \
-                   {p.src0BlkStride, p.src0RepStride}, {p.src1BlkStride, p.src1RepStride}, site,                      \
-                   [](T x, T z) { return static_cast<T>(EXPRESSION); });                                              \
+#define TWIN_BINARY(NAME, EXPRESSION)                                                                        \
+  template <typename T>                                                                                      \
+  inline void NAME(const LocalTensor<T>& y, const LocalTensor<T>& a, const LocalTensor<T>& b, int32_t n,     \
+                   Site site = Site::here()) {                                                               \
+    twin::counted(#NAME, y, a, &b, n, site, [](T x, T z) { return static_cast<T>(EXPRESSION); });            \
+  }                                                                                                          \
+  template <typename T>                                                                                      \
+  inline void NAME(const LocalTensor<T>& y, const LocalTensor<T>& a, const LocalTensor<T>& b, uint64_t mask, \
+                   uint8_t repeats, const BinaryRepeatParams& p, Site site = Site::here()) {                 \
+    twin::lanewise(#NAME, y, a, &b, mask, repeats, {p.dstBlkStride, p.dstRepStride},                         \
+                   {p.src0BlkStride, p.src0RepStride}, {p.src1BlkStride, p.src1RepStride}, site,             \
+                   [](T x, T z) { return static_cast<T>(EXPRESSION); });                                     \
   }
 TWIN_BINARY(Add, x + z)
 TWIN_BINARY(Sub, x - z)
@@ -113,35 +113,35 @@ TWIN_BINARY(Max, x > z ? x : z)
 TWIN_BINARY(Min, x < z ? x : z)
 #undef TWIN_BINARY
 
-#define TWIN_SCALAR(NAME, EXPRESSION)                                                                                 \
-  template <typename T>                                                                                               \
-  inline void NAME(const LocalTensor<T>& y, const LocalTensor<T>& a, T z, int32_t n, Site site = Site::here()) {      \
-    const LocalTensor<T>* none = nullptr;                                                                             \
-    twin::counted(#NAME, y, a, none, n, site, [z](T x, T) { return static_cast<T>(EXPRESSION); });                    \
-  }                                                                                                                   \
-  template <typename T>                                                                                               \
-  inline void NAME(const LocalTensor<T>& y, const LocalTensor<T>& a, T z, uint64_t mask, uint8_t repeats,             \
-                   const UnaryRepeatParams& p, Site site = Site::here()) {                                            \
-    const LocalTensor<T>* none = nullptr;                                                                             \
-    twin::lanewise(#NAME, y, a, none, mask, repeats, {p.dstBlkStride, p.dstRepStride},                                \
-                   {p.srcBlkStride, p.srcRepStride}, {}, site, [z](T x, T) { return static_cast<T>(EXPRESSION); });   \
+#define TWIN_SCALAR(NAME, EXPRESSION)                                                                               \
+  template <typename T>                                                                                             \
+  inline void NAME(const LocalTensor<T>& y, const LocalTensor<T>& a, T z, int32_t n, Site site = Site::here()) {    \
+    const LocalTensor<T>* none = nullptr;                                                                           \
+    twin::counted(#NAME, y, a, none, n, site, [z](T x, T) { return static_cast<T>(EXPRESSION); });                  \
+  }                                                                                                                 \
+  template <typename T>                                                                                             \
+  inline void NAME(const LocalTensor<T>& y, const LocalTensor<T>& a, T z, uint64_t mask, uint8_t repeats,           \
+                   const UnaryRepeatParams& p, Site site = Site::here()) {                                          \
+    const LocalTensor<T>* none = nullptr;                                                                           \
+    twin::lanewise(#NAME, y, a, none, mask, repeats, {p.dstBlkStride, p.dstRepStride},                              \
+                   {p.srcBlkStride, p.srcRepStride}, {}, site, [z](T x, T) { return static_cast<T>(EXPRESSION); }); \
   }
 TWIN_SCALAR(Adds, x + z)
 TWIN_SCALAR(Muls, x* z)
 #undef TWIN_SCALAR
 
-#define TWIN_UNARY(NAME, EXPRESSION)                                                                                  \
-  template <typename T>                                                                                               \
-  inline void NAME(const LocalTensor<T>& y, const LocalTensor<T>& a, int32_t n, Site site = Site::here()) {           \
-    const LocalTensor<T>* none = nullptr;                                                                             \
-    twin::counted(#NAME, y, a, none, n, site, [](T x, T) { return static_cast<T>(EXPRESSION); });                     \
-  }                                                                                                                   \
-  template <typename T>                                                                                               \
-  inline void NAME(const LocalTensor<T>& y, const LocalTensor<T>& a, uint64_t mask, uint8_t repeats,                  \
-                   const UnaryRepeatParams& p, Site site = Site::here()) {                                            \
-    const LocalTensor<T>* none = nullptr;                                                                             \
-    twin::lanewise(#NAME, y, a, none, mask, repeats, {p.dstBlkStride, p.dstRepStride},                                \
-                   {p.srcBlkStride, p.srcRepStride}, {}, site, [](T x, T) { return static_cast<T>(EXPRESSION); });    \
+#define TWIN_UNARY(NAME, EXPRESSION)                                                                               \
+  template <typename T>                                                                                            \
+  inline void NAME(const LocalTensor<T>& y, const LocalTensor<T>& a, int32_t n, Site site = Site::here()) {        \
+    const LocalTensor<T>* none = nullptr;                                                                          \
+    twin::counted(#NAME, y, a, none, n, site, [](T x, T) { return static_cast<T>(EXPRESSION); });                  \
+  }                                                                                                                \
+  template <typename T>                                                                                            \
+  inline void NAME(const LocalTensor<T>& y, const LocalTensor<T>& a, uint64_t mask, uint8_t repeats,               \
+                   const UnaryRepeatParams& p, Site site = Site::here()) {                                         \
+    const LocalTensor<T>* none = nullptr;                                                                          \
+    twin::lanewise(#NAME, y, a, none, mask, repeats, {p.dstBlkStride, p.dstRepStride},                             \
+                   {p.srcBlkStride, p.srcRepStride}, {}, site, [](T x, T) { return static_cast<T>(EXPRESSION); }); \
   }
 TWIN_UNARY(Exp, std::exp(static_cast<float>(x)))
 TWIN_UNARY(Sqrt, std::sqrt(static_cast<float>(x)))
@@ -214,8 +214,9 @@ inline void whole_reduce(const char* instruction, const LocalTensor<T>& y, const
   for (int32_t i = 0; i < repeats; i++) {
     twin::Walk walk{static_cast<size_t>(block), static_cast<size_t>(repeat)};
     twin::repeated(a, walk, i, mask, false, site, instruction, numbers);
-    for (int32_t n = mask; n > 1; n = (n + 1) / 2)  // in pairs, as the core adds
-      for (int32_t lane = 0; lane < n / 2; lane++) numbers[lane] = f(numbers[lane], numbers[lane + (n + 1) / 2]);
+    for (int32_t n = mask; n > 1; n = (n + 1) / 2)  // neighbours in pairs, as the core does
+      for (int32_t lane = 0; lane < (n + 1) / 2; lane++)
+        numbers[lane] = 2 * lane + 1 < n ? f(numbers[2 * lane], numbers[2 * lane + 1]) : numbers[2 * lane];
     uint8_t* to = twin::local(y.buffer, y.offset + i * step * sizeof(T), sizeof(T), twin::V, true, site, instruction);
     std::memcpy(to, numbers, sizeof(T));
   }
@@ -232,7 +233,8 @@ inline void WholeReduceMax(const LocalTensor<T>& y, const LocalTensor<T>& a, int
                            ReduceOrder kind = ReduceOrder::ORDER_VALUE_INDEX, Site site = Site::here()) {
   if (kind != ReduceOrder::ORDER_ONLY_VALUE)
     twin::fail(site, "WholeReduceMax: only ORDER_ONLY_VALUE is known here (the default also writes indices)");
-  whole_reduce("WholeReduceMax", y, a, mask, repeats, step, block, repeat, site, [](T x, T z) { return x > z ? x : z; });
+  whole_reduce("WholeReduceMax", y, a, mask, repeats, step, block, repeat, site,
+               [](T x, T z) { return x > z ? x : z; });
 }
 
 }  // namespace AscendC
