@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections import Counter
+from functools import partial
 
 import mindspore as ms
 import numpy as np
@@ -14,9 +15,10 @@ from attention_oracle import relative_error
 from measured import Measured
 from mindspore import Tensor, nn, ops
 from mindspore.train import mind_ir_pb2
+from tiny import Trainer
 
 from ms_plm.common.errors import UserError
-from ms_plm.kernels import Call, Kernels
+from ms_plm.kernels import Call, Implementation, Kernels, choice
 from ms_plm.kernels.attention import sinusoid_table
 from ms_plm.kernels.dropout import DropoutPlan
 from ms_plm_ascend.ascendc.check import pack
@@ -132,6 +134,34 @@ def test_two_places_of_one_model_have_their_own_constants(twin: Library) -> None
             assert abs(gradient.asnumpy()[place] - slope) < 1e-3 * max(1.0, abs(slope))
 
 
+@pytest.fixture
+def on_cpu(twin: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both operations have a form `twin` on CPU."""
+    path = str(twin.path)
+    forms = (
+        Implementation("relative_attention", "twin", ("cpu",), partial(AscendCAttention, library=path)),
+        Implementation("dropout_add_layer_norm", "twin", ("cpu",), partial(AscendCDropoutAddLayerNorm, library=path)),
+    )
+    monkeypatch.setattr(choice, "_installed", lambda: forms)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("on_cpu")
+def test_twenty_steps_of_training_are_those_of_the_reference() -> None:
+    """In fp16, without dropout: devices draw it by their own generator."""
+    changes = {"num_attention_heads": 2, "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    request = {"relative_attention": "twin", "dropout_add_layer_norm": "twin"}
+    losses = []
+    for kernels in ({"relative_attention": "reference", "dropout_add_layer_norm": "reference"}, request):
+        trainer = Trainer(kernels, compute="fp16", **changes)
+        losses.append(
+            [float(trainer.update(np.arange(8 * i, 8 * i + 8), 1e-3).terms.asnumpy().sum()) for i in range(20)]
+        )
+    assert losses[1][-1] < losses[1][0]
+    np.testing.assert_allclose(losses[1], losses[0], rtol=0, atol=5e-3)
+
+
+@pytest.mark.slow
 def test_a_fault_of_a_kernel_stops_the_run(twin: Library, tmp_path) -> None:
     code = (
         "import numpy as np, mindspore as ms\nfrom mindspore import Tensor\n"
