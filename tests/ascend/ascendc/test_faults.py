@@ -85,6 +85,15 @@ MISTAKES = {
     "a buffer of odd length": Mistake(
         LAYER_NORM, "InitBuffer(squares_, row)", "InitBuffer(squares_, row + 4)", "misaligned: InitBuffer"
     ),
+    "more queue buffers than events": Mistake(
+        LAYER_NORM, "InitBuffer(parameters_, 1,", "InitBuffer(parameters_, 3,", "too many queue buffers: 9 in VECIN"
+    ),
+    "more in a queue than its depth": Mistake(
+        LAYER_NORM,
+        "    xs_.EnQue(x);\n",
+        "    xs_.EnQue(x);\n    xs_.EnQue(xs_.template AllocTensor<X>());\n",
+        "EnQue: more tensors than the VECIN queue's depth, 1",
+    ),
     "another core's rows": Mistake(
         LAYER_NORM,
         "plm::Share(t_.rows, t_.cores, GetBlockIdx())",

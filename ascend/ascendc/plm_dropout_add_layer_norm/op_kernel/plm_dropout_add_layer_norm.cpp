@@ -157,9 +157,8 @@ class PlmDropoutAddLayerNorm {
     statistics_.FreeTensor(statistics);
   }
 
-  TQue<TPosition::VECIN, 2> xs_, residuals_, keeps_;
-  TQue<TPosition::VECIN, 1> parameters_;
-  TQue<TPosition::VECOUT, 2> ys_, statistics_;
+  TQue<TPosition::VECIN, 1> xs_, residuals_, keeps_, parameters_;
+  TQue<TPosition::VECOUT, 1> ys_, statistics_;
   TBuf<TPosition::VECCALC> squares_, partial_, sums_, spread_, ones_;
   GlobalTensor<X> x_;
   GlobalTensor<float> residual_, weight_, bias_, y_, mean_, rstd_;

@@ -17,7 +17,7 @@ inline uint32_t LayerNormGradParts(uint32_t rows) { return Least(rows, MOST_PART
 inline uint32_t LayerNormGradBytes(const PlmDropoutAddLayerNormGradData& t, uint32_t xBytes) {
   uint32_t each = t.pitch * (2 * xBytes + 3 * 4) + (t.drops ? t.keepPitch : 0);  // x, dx; dy, residual, dresidual
   uint32_t numbers = AlignUp(t.tileRows, FLOATS);
-  uint32_t queued = t.buffers * (t.tileRows * each + 2 * numbers * 4);  // and mean, rstd
+  uint32_t queued = t.buffers * t.tileRows * each + 2 * numbers * 4;    // and mean, rstd
   uint32_t fixed = 4 * t.pitch * 4 + LANES * 4;                         // weight, two sums, a row, partial sums
   return queued + fixed + 2 * numbers * 4 + 3 * numbers * BLOCK_BYTES;  // sums of rows; spread numbers
 }

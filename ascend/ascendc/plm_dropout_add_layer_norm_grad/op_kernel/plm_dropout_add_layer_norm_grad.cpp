@@ -38,13 +38,12 @@ class PlmDropoutAddLayerNormGrad {
 
     numbers_ = plm::AlignUp(t_.tileRows, plm::FLOATS);
     uint32_t tile = t_.tileRows * t_.pitch, row = t_.pitch * sizeof(float);
-    pipe->InitBuffer(dys_, t_.buffers, tile * sizeof(float));
+    pipe->InitBuffer(pairs_, t_.buffers, 2 * tile * sizeof(float));
     pipe->InitBuffer(xs_, t_.buffers, tile * sizeof(X));
-    pipe->InitBuffer(residuals_, t_.buffers, tile * sizeof(float));
     if (t_.drops) {
       pipe->InitBuffer(keeps_, t_.buffers, t_.tileRows * t_.keepPitch);
     }
-    pipe->InitBuffer(statistics_, t_.buffers, 2 * numbers_ * sizeof(float));
+    pipe->InitBuffer(statistics_, 1, 2 * numbers_ * sizeof(float));
     pipe->InitBuffer(dxs_, t_.buffers, tile * sizeof(X));
     pipe->InitBuffer(dresiduals_, t_.buffers, tile * sizeof(float));
     pipe->InitBuffer(weights_, 1, row);
@@ -92,15 +91,13 @@ class PlmDropoutAddLayerNormGrad {
 
   __aicore__ inline void Load(uint32_t row, uint32_t rows) {
     uint64_t first = static_cast<uint64_t>(row) * t_.width;
-    LocalTensor<float> dy = dys_.template AllocTensor<float>();
-    plm::LoadRows(dy, dy_[first], rows, t_.width, t_.pitch);
-    dys_.EnQue(dy);
+    LocalTensor<float> pair = pairs_.template AllocTensor<float>();
+    plm::LoadRows(pair, dy_[first], rows, t_.width, t_.pitch);
+    plm::LoadRows(pair[t_.tileRows * t_.pitch], residual_[first], rows, t_.width, t_.pitch);
+    pairs_.EnQue(pair);
     LocalTensor<X> x = xs_.template AllocTensor<X>();
     plm::LoadRows(x, x_[first], rows, t_.width, t_.pitch);
     xs_.EnQue(x);
-    LocalTensor<float> residual = residuals_.template AllocTensor<float>();
-    plm::LoadRows(residual, residual_[first], rows, t_.width, t_.pitch);
-    residuals_.EnQue(residual);
     if (t_.drops) {
       LocalTensor<uint8_t> keep = keeps_.template AllocTensor<uint8_t>();
       plm::LoadRows(keep, keep_[first / 8], rows, t_.width / 8, t_.keepPitch);
@@ -127,8 +124,8 @@ class PlmDropoutAddLayerNormGrad {
     if (t_.drops) {
       keep = keeps_.template DeQue<uint8_t>();
     }
-    Normalise(rows, dresidual, keep, first, rstd);
-    LocalTensor<float> dy = dys_.template DeQue<float>();
+    LocalTensor<float> dy = pairs_.template DeQue<float>();
+    Normalise(rows, dresidual, dy[t_.tileRows * t_.pitch], keep, first, rstd);
     int32_t width = static_cast<int32_t>(t_.width);
     for (uint32_t r = 0; r < rows; r++) {
       LocalTensor<float> normal = dresidual[r * t_.pitch], g = dy[r * t_.pitch];
@@ -159,7 +156,7 @@ class PlmDropoutAddLayerNormGrad {
         plm::Narrow(dx[r * t_.pitch], row, t_.width);
       }
     }
-    dys_.FreeTensor(dy);
+    pairs_.FreeTensor(dy);
     if (t_.drops) {
       keeps_.FreeTensor(keep);
     }
@@ -168,10 +165,10 @@ class PlmDropoutAddLayerNormGrad {
   }
 
   // rows = (dropout(x) + residual - mean) * rstd.
-  __aicore__ inline void Normalise(uint32_t rows, const LocalTensor<float>& to, const LocalTensor<uint8_t>& keep,
-                                   const LocalTensor<float>& mean, const LocalTensor<float>& rstd) {
+  __aicore__ inline void Normalise(uint32_t rows, const LocalTensor<float>& to, const LocalTensor<float>& residual,
+                                   const LocalTensor<uint8_t>& keep, const LocalTensor<float>& mean,
+                                   const LocalTensor<float>& rstd) {
     LocalTensor<X> x = xs_.template DeQue<X>();
-    LocalTensor<float> residual = residuals_.template DeQue<float>();
     for (uint32_t r = 0; r < rows; r++) {
       LocalTensor<float> row = to[r * t_.pitch];
       plm::Widen(row, x[r * t_.pitch], t_.width);
@@ -183,7 +180,6 @@ class PlmDropoutAddLayerNormGrad {
       plm::MultiplyRow(row, rstd[r * plm::FLOATS], t_.width);
     }
     xs_.FreeTensor(x);
-    residuals_.FreeTensor(residual);
   }
 
   __aicore__ inline void Store(uint32_t row, uint32_t rows) {
@@ -196,10 +192,9 @@ class PlmDropoutAddLayerNormGrad {
     dresiduals_.FreeTensor(dresidual);
   }
 
-  TQue<TPosition::VECIN, 2> dys_, xs_, residuals_, keeps_, statistics_;
-  TQue<TPosition::VECIN, 1> weights_;
-  TQue<TPosition::VECOUT, 2> dxs_, dresiduals_;
-  TQue<TPosition::VECOUT, 1> totals_;
+  // a queue's buffer takes one of eight events of its pipes: dy and residual share theirs
+  TQue<TPosition::VECIN, 1> pairs_, xs_, keeps_, statistics_, weights_;
+  TQue<TPosition::VECOUT, 1> dxs_, dresiduals_, totals_;
   TBuf<TPosition::VECCALC> work_, partial_, sums_, spread_;
   GlobalTensor<X> x_, dx_;
   GlobalTensor<float> dy_, residual_, weight_, mean_, rstd_, dresidual_, dweight_, dbias_;

@@ -23,6 +23,7 @@ namespace twin {
 #define TWIN_UB_BYTES (192 * 1024)
 #endif
 constexpr size_t UB_BYTES = TWIN_UB_BYTES, BLOCK = 32;
+constexpr size_t EVENTS = 8;  // of a pair of pipes: one for every buffer of the queues between them
 
 enum Pipe { S, V, MTE2, MTE3, CUBE, PIPES };
 inline const char* name(int pipe) {
@@ -86,6 +87,7 @@ struct Core {
   std::vector<Cell> cells = std::vector<Cell>(UB_BYTES / BLOCK);
   std::vector<Buffer> buffers{};
   size_t used = 0;
+  std::map<std::string, size_t> queued{};  // buffers of queues, by kind
   std::map<std::pair<int, int>, Clock> flags{};
 
   uint8_t* ub() { return memory.data() + (BLOCK - reinterpret_cast<uintptr_t>(memory.data()) % BLOCK) % BLOCK; }

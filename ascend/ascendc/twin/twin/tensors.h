@@ -126,6 +126,9 @@ class TQue {
   template <typename T>
   void EnQue(const LocalTensor<T>& item, Site site = Site::here()) {
     expect(item.buffer, twin::Use::ALLOCATED, "EnQue", site);
+    if (queued.size() == static_cast<size_t>(depth))
+      twin::fail(site,
+                 "EnQue: more tensors than the " + std::string(kind) + " queue's depth, " + std::to_string(depth));
     state(item.buffer).filled = twin::core().clocks[producer];
     state(item.buffer).use = twin::Use::QUEUED;
     queued.push_back(item.buffer);
@@ -176,6 +179,10 @@ struct TBuf {
 struct TPipe {
   template <TPosition position, int32_t depth>
   void InitBuffer(TQue<position, depth>& queue, uint8_t number, uint32_t bytes, Site site = Site::here()) {
+    size_t all = twin::core().queued[queue.kind] += number;
+    if (all > twin::EVENTS)
+      twin::fail(site, "too many queue buffers: " + std::to_string(all) + " in " + queue.kind +
+                           " queues, where there are " + std::to_string(twin::EVENTS) + " events");
     for (int i = 0; i < number; i++) {
       queue.buffers.push_back(twin::allocate(bytes, queue.kind, twin::Use::FREE, site));
       queue.free.push_back(queue.buffers.back());
