@@ -45,7 +45,8 @@ class Heads:
 
     def __str__(self) -> str:
         dropout, mask = "dropout" if self.drops else "no dropout", "S x S mask" if self.square else "padding mask"
-        return f"{self.batch} x {self.heads} x {self.length} x {self.size}, {dropout}, {mask}, {self.cores} cores"
+        shape = f"{self.batch} x {self.heads} x {self.length} x {self.size}, reach {self.reach}"
+        return f"{shape}, {dropout}, {mask}, {self.cores} cores"
 
 
 @dataclass
