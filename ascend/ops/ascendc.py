@@ -174,8 +174,12 @@ class AscendCAttention(nn.Cell):
         """Rows of the table for distances 1-S .. S-1.
 
         Raises:
-            ValueError: rows are longer than the kernel takes.
+            ValueError: rows are longer than the kernel takes, or there are not as many queries as keys.
         """
+        if query_length != key_length:
+            raise ValueError(
+                f"the kernel relative_attention: ascendc takes as many queries as keys, not {query_length}"
+            )
         if key_length > LONGEST:
             raise ValueError(
                 f"the kernel relative_attention: ascendc takes up to {LONGEST} positions, not {key_length}; set "
@@ -189,6 +193,7 @@ class AscendCAttention(nn.Cell):
         mask = mask.astype(ms.float32)
         if self.causal:
             mask = mask + (distances(length, length) > 0).astype(ms.float32) * MASKED
+        mask = ops.broadcast_to(mask, (batch, 1, mask.shape[2], length))
         keep = self.nothing
         if self.drops and rng is not None:
             keep = self.bits((batch, self.heads, length, length))

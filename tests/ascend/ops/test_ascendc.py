@@ -225,6 +225,8 @@ def test_calls_that_the_operators_cannot_serve_are_declined(operation, change, a
 
 
 def test_rows_that_are_too_long_are_refused_with_what_to_do() -> None:
+    with pytest.raises(ValueError, match="as many queries as keys, not 5"):
+        AscendCAttention(CALL, heads=1, head_size=16, reach=4).positions(Tensor(np.zeros((9, 16), np.float32)), 5, 8)
     with pytest.raises(ValueError, match="takes up to 512 positions, not 513; set impl.kernels.relative_attention"):
         AscendCAttention(CALL, heads=1, head_size=16, reach=4).positions(
             Tensor(np.zeros((9, 16), np.float32)), 513, 513

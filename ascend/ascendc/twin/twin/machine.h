@@ -4,7 +4,8 @@
 // Instructions take effect at once and in program order. What hardware does out of order is checked by happens-before:
 // every pipe has a vector clock; a flag, a queue or a barrier carries one pipe's clock to another; whoever touches
 // memory must have waited for the pipe that wrote it, and, to overwrite it, for the pipes that read it. Memory is
-// tracked in blocks of 32 bytes, global memory by the byte for who wrote it.
+// tracked in blocks of 32 bytes, global memory by the byte for who wrote it. A pipe keeps its own order: between
+// dependent vector instructions CANN's compiler puts barriers by itself (--cce-auto-sync, its default).
 #pragma once
 #include <algorithm>
 #include <array>
