@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ms_plm.common.errors import UserError
 from ms_plm.common.files import default_cache_folder, replacing_file
 from ms_plm.kernels.native.build import compiler, locked, together
 from ms_plm_ascend.ascendc.operators import COMMON, FOLDER, OPERATORS, Operator
@@ -70,12 +71,16 @@ def ensure() -> Path:
     for path in sources():
         digest.update(str(path.relative_to(FOLDER)).encode() + b"\0" + path.read_bytes() + b"\0")
     path = default_cache_folder() / "ascendc" / f"libms_plm_twin_{digest.hexdigest()[:16]}.so"
-    if not path.is_file():
+    if path.is_file():
+        return path
+    try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with locked(path.with_suffix(".lock")):
             if not path.is_file():  # another process may have built it meanwhile
                 log.info("building the twin of Ascend C (once)")
                 compile_library(sorted(TWIN.glob("bindings/*.cpp")), path)
+    except OSError as error:
+        raise UserError(f"the twin of Ascend C cannot be written to {path.parent}: {error}") from error
     return path
 
 

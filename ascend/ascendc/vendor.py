@@ -25,8 +25,11 @@ CHIPS = "ascend910b;ascend910_93"
 """Atlas A2 and A3."""
 PLACES = ("/usr/local/Ascend/cann", "/usr/local/Ascend/ascend-toolkit/latest")
 """Where CANN is usually installed."""
-TEMPLATES = "tools/op_project_templates/ascendc"
-"""Of CANN: what custom_compiler makes its project from."""
+TEMPLATES = (
+    "tools/op_project_templates/ascendc/customize",
+    "tools/msopgen/template/operator_demo_projects/ascendc_operator_sample",
+)
+"""Folders of CANN, one of which custom_compiler makes its project from, by the version."""
 
 
 @dataclass(frozen=True)
@@ -73,13 +76,17 @@ def find_cann(given: Path | None) -> Path | None:
         UserError: it is not where it was said to be.
     """
     if given is not None:
-        if not (given / TEMPLATES).is_dir():
-            raise UserError(f"--cann {given}: expected a CANN toolkit with the folder {TEMPLATES}")
+        if not _has_templates(given):
+            raise UserError(f"--cann {given}: expected a CANN toolkit with the folder {' or '.join(TEMPLATES)}")
         return given
     for place in (os.environ.get("ASCEND_HOME_PATH"), *PLACES):
-        if place and (Path(place) / TEMPLATES).is_dir():
+        if place and _has_templates(Path(place)):
             return Path(place)
     return None
+
+
+def _has_templates(cann: Path) -> bool:
+    return any((cann / template).is_dir() for template in TEMPLATES)
 
 
 def stage(folder: Path) -> dict[str, list[str]]:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from unittest.mock import patch
+
 import numpy as np
 import pytest
 
-from ms_plm_ascend.ascendc import check
+from ms_plm.common.errors import UserError
+from ms_plm_ascend.ascendc import check, library
 from ms_plm_ascend.ascendc.check import Heads, Rows
 from ms_plm_ascend.ascendc.library import UB_BYTES, Fault, Library
 from ms_plm_ascend.ascendc.operators import ATTENTION, LAYER_NORM
@@ -94,8 +98,6 @@ def test_shapes_that_no_tiling_serves_are_a_fault_that_says_so(twin: Library) ->
 
 
 def test_the_check_of_the_command_line_prints_errors_and_memory(twin: Library, capsys) -> None:
-    from unittest.mock import patch
-
     with patch.object(check, "CASES", FEW[:1] + FEW[6:7]):
         assert check.check(twin)
     said = capsys.readouterr().out
@@ -109,3 +111,10 @@ def test_the_check_says_which_output_is_too_far(twin: Library, capsys, monkeypat
     monkeypatch.setattr(check, "limit", lambda name: 1e-12 if name == "out" else 1.0)
     assert not check.check(twin)
     assert "TOO FAR from float64: out\n" in capsys.readouterr().out
+
+
+def test_a_cache_that_cannot_be_written_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "ascendc").write_text("in the way")
+    monkeypatch.setattr(library, "default_cache_folder", lambda: tmp_path)
+    with pytest.raises(UserError, match=f"cannot be written to {tmp_path}/ascendc"):
+        library.ensure()

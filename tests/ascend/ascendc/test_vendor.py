@@ -82,8 +82,8 @@ def test_a_wrong_name_or_place_is_told(capsys, tmp_path: Path) -> None:
 
 def _cann(folder: Path, script: str) -> Path:
     """A stand-in for CANN's project template, as far as custom_compiler reads it, with a build script of ours."""
-    project = folder / vendor.TEMPLATES / "customize"
-    (folder / vendor.TEMPLATES / "common").mkdir(parents=True)
+    project = folder / vendor.TEMPLATES[0]
+    (project.parent / "common").mkdir(parents=True)
     for name in ("op_host", "op_kernel"):
         (project / name).mkdir(parents=True)
     keys = ("ASCEND_CANN_PACKAGE_PATH", "vendor_name", "ASCEND_COMPUTE_UNIT")
