@@ -67,7 +67,10 @@ setup(
     package_data={
         "ms_plm": ["resources/*", "resources/*/*", "kernels/native/src/*"],
         "ms_plm_recipes": ["*/*.yaml"],
-        "ms_plm_ascend": ["simulate/src/*"],
+        "ms_plm_ascend": [
+            "simulate/src/*",
+            *(f"ascendc/{folder}*.{kind}" for folder in ("*/", "*/*/") for kind in ("h", "cpp")),
+        ],
     },
     install_requires=REQUIRES,
     extras_require=EXTRAS,

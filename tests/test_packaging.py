@@ -17,6 +17,11 @@ RESOURCES = sorted(
     if path.is_file() and path.suffix != ".pyc"
 )
 NATIVE = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "ms_plm" / "kernels" / "native" / "src").iterdir())
+ASCENDC = sorted(
+    f"ms_plm_ascend/{path.relative_to(ROOT / 'ascend')}"
+    for path in (ROOT / "ascend" / "ascendc").rglob("*")
+    if path.suffix in (".h", ".cpp")
+)
 LIST = "from ms_plm.config.loading import list_recipes, load_recipe\nimport sys\n" + (
     "for name in list_recipes():\n    print(load_recipe(name).name)\nassert 'mindspore' not in sys.modules\n"
 )
@@ -60,7 +65,7 @@ def test_recipes_are_found_from_a_checkout_in_another_folder(tmp_path):
 def test_a_wheel_holds_recipes_resources_cpp_sources_licence_and_the_ascend_part(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     recipes = [f"ms_plm_recipes/{name}" for name in RECIPES]
-    for expected in [*recipes, *RESOURCES, *NATIVE, "ms_plm_ascend/__init__.py"]:
+    for expected in [*recipes, *RESOURCES, *NATIVE, *ASCENDC, "ms_plm_ascend/__init__.py"]:
         assert expected in names
     assert any(name.endswith("LICENSE") for name in names)
     assert not [name for name in names if name.startswith(("tests", "tools", "recipes/"))]

@@ -1,1 +1,1 @@
-"""Implementations of operations of `ms_plm.kernels` for Ascend, out of its stock fused operators."""
+"""Implementations of operations of `ms_plm.kernels` for Ascend: its stock fused operators, and our own in Ascend C."""

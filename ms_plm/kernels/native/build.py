@@ -147,7 +147,7 @@ def ensure(to: Target | None = None) -> Path:
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with _locked(path.with_suffix(".lock")):
+        with locked(path.with_suffix(".lock")):
             if not path.is_file():  # another process may have built it meanwhile
                 _build(compiler(), to, path)
     except OSError as error:
@@ -156,7 +156,7 @@ def ensure(to: Target | None = None) -> Path:
 
 
 @contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def locked(path: Path) -> Iterator[None]:
     """Hold a lock among processes; it goes with its holder."""
     import fcntl
 
@@ -173,14 +173,14 @@ def _build(program: str, to: Target, path: Path, more: Sequence[str] = ()) -> No
     with tempfile.TemporaryDirectory() as folder:
         objects = [Path(folder) / f"{unit.stem}.o" for unit in units]
         compile_to = [program, *FLAGS, *to.flags, *more, "-c"]
-        _together([[*compile_to, str(unit), "-o", str(out)] for unit, out in zip(units, objects, strict=True)])
+        together([[*compile_to, str(unit), "-o", str(out)] for unit, out in zip(units, objects, strict=True)])
         with replacing_file(path) as temporary:
             command = [program, "-shared", "-fopenmp", *more, *map(str, objects), "-o", str(temporary), "-ldl"]
-            _together([command])
+            together([command])
     log.info("built in %.0f s: %s", time.monotonic() - begun, path)
 
 
-def _together(commands: list[list[str]]) -> None:
+def together(commands: list[list[str]]) -> None:
     """Run compilers side by side.
 
     Raises:
