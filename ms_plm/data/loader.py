@@ -164,7 +164,7 @@ class UpdateLoader:
             UserError: `batch` is not a multiple of `ranks * micro_batch`.
         """
         if batch % (ranks * micro_batch):
-            raise UserError(_sizes_that_would_do(batch, micro_batch, ranks))
+            raise UserError(sizes_that_would_do(batch, micro_batch, ranks))
         self.source, self.masking, self.seed, self.batch, self.micro_batch = source, masking, seed, batch, micro_batch
         self.rank, self.ranks, self.workers, self.finish = rank, ranks, workers, finish
         self._order = EpochOrder(len(source), seed)
@@ -289,7 +289,7 @@ def _finish_part(update: Future[Update], number: int) -> Arrays:
     return update.result().micro_batches.finished(number)
 
 
-def _sizes_that_would_do(batch: int, micro_batch: int, ranks: int) -> str:
+def sizes_that_would_do(batch: int, micro_batch: int, ranks: int) -> str:
     step = ranks * micro_batch
     below, above = batch // step * step, -(-batch // step) * step
     batches = f"{below} or {above}" if below else f"{above}"
