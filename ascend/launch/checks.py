@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import socket
 import sys
@@ -11,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from ms_plm.cli.doctor import REQUIRED, version_problem
+from ms_plm.common.releases import cann_release
 from ms_plm.config.places import place
 from ms_plm.config.recipe import Recipe
 from ms_plm.data.loader import sizes_that_would_do
@@ -56,20 +56,10 @@ def _devices(job: Job, root: Path) -> list[str]:
             found.append(f"the driver's {', '.join(absent)} is not there (in a container: pass it in with --device)")
         if not _below(root, DRIVER_VERSION).is_file():
             found.append(f"{DRIVER_VERSION}: missing (in a container: mount /usr/local/Ascend/driver)")
-    release = cann_release(os.environ.get("ASCEND_HOME_PATH", ""))
+    release = cann_release()
     if release and ".".join(release.split(".")[:2]) not in CANN_RELEASES:
         found.append(f"CANN {release}: MindSpore 2.10 is made for {', '.join(CANN_RELEASES)}; install one of them")
     return found
-
-
-def cann_release(home: str) -> str | None:
-    """The version that CANN's folder gives as its own, such as 8.3.RC1; None where it gives none."""
-    path = Path(home or "/nowhere") / "compiler" / "version.info"
-    try:
-        match = re.search(r"^Version=(\S+)", path.read_text(encoding="utf-8"), re.MULTILINE)
-    except OSError:
-        return None
-    return match.group(1) if match else None
 
 
 def _below(root: Path, path: str) -> Path:

@@ -117,7 +117,14 @@ def _build_model(
 ) -> Model:
     impl = recipe.impl
     seed = recipe.train.seed * parallel.ranks + parallel.rank  # for the device's own dropout only
-    call = Call(device.name, policy.precision, training=True, exact_dropout=impl.exact_resume, seed=seed)
+    call = Call(
+        device.name,
+        policy.precision,
+        training=True,
+        exact_dropout=impl.exact_resume,
+        seed=seed,
+        chip=device.chip,
+    )
     kernels = Kernels(call, impl.kernels)
     if not impl.exact_resume and kernels.choose("dropout")[0].name == "stock":
         log.info("dropout is the device's own (impl.exact_resume: false): a resumed run draws other masks")

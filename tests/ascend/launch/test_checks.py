@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from ms_plm.common.releases import cann_release
 from ms_plm.config.loading import load_recipe
 from ms_plm_ascend.launch import checks
-from ms_plm_ascend.launch.checks import cann_release, port_free, problems
+from ms_plm_ascend.launch.checks import port_free, problems
 from ms_plm_ascend.launch.job import Job
 
 
@@ -84,7 +85,7 @@ def test_a_container_without_the_drivers_files(ascend: tuple[Job, Path]) -> None
 def test_releases_of_cann_are_those_that_mindspore_names(ascend, version: str, fits: bool) -> None:
     job, root = ascend
     (root / "cann/compiler/version.info").write_text(f"Version={version}\n")
-    assert cann_release(str(root / "cann")) == version
+    assert cann_release() == version
     assert (problems(job, False, False, root) == []) is fits
 
 
