@@ -63,10 +63,10 @@ def built(form: Implementation, call: Call, heads: int, drops: float = 0.0) -> M
     return Measured(form.build(call, **arguments), call.compute).set_train(True)
 
 
-def errors_of(form: Implementation, call: Call, lengths: Iterable[int] = LENGTHS) -> dict[str, float]:
+def errors_of(form: Implementation, call: Call, lengths: Iterable[int] | None = None) -> dict[str, float]:
     """Largest errors over all lengths, by name, of a batch whose second sequence is padded."""
     found: dict[str, float] = {}
-    for length in lengths:
+    for length in lengths or LENGTHS:
         for name, value in _errors(form, call, length).items():
             found[name] = max(found.get(name, 0.0), value)
     return found

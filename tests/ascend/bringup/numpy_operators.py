@@ -13,7 +13,8 @@ class NumpyOperators:
     Args:
         chip: what it says it is.
         defects: names of what is wrong: `shift after scaling`, `negative tokens swapped`, `mask ignored`,
-            `all masked is nan`, `all masked leaks`, `big endian`, `gradient redraws`, `no dropout scale`, `width 80`, `callbacks late`.
+            `all masked is nan`, `all masked leaks`, `big endian`, `gradient redraws`, `no dropout scale`, `width 80`,
+            `callbacks late`.
     """
 
     dtype = "fp16"

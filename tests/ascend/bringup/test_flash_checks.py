@@ -53,7 +53,7 @@ def test_negative_tokens_that_work(short: None) -> None:
 def test_negative_tokens_that_do_not_are_told_from_a_mask_that_does_not(short: None) -> None:
     verdict = answer("negative-tokens", "negative tokens swapped")
     assert (verdict.passed, verdict.answer) == (False, "they do NOT; the mask alone works")
-    verdict = answer("negative-tokens", "mask ignored")
+    verdict = answer("negative-tokens", "negative tokens swapped", "mask ignored")
     assert (verdict.passed, verdict.answer) == (False, "they do NOT; the mask alone does not either")
 
 
@@ -88,3 +88,7 @@ def test_callbacks_out_of_order_are_counted() -> None:
     assert answer("callback-order").passed is True
     verdict = answer("callback-order", "callbacks late")
     assert (verdict.passed, verdict.answer) == (False, "OUT OF ORDER in 3 of 10")
+
+
+def test_a_mask_that_is_ignored_shows_in_padded_rows() -> None:
+    assert answer("padded-rows", "mask ignored").passed is False

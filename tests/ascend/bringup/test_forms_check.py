@@ -51,7 +51,8 @@ def on_stand_in(operator: type) -> Implementation:
     return Implementation("relative_attention", "flash3", ("cpu",), build, proven=False)
 
 
-def test_a_form_in_stock_operators_is_right_and_gets_a_record() -> None:
+def test_a_form_in_stock_operators_is_right_and_gets_a_record(monkeypatch) -> None:
+    monkeypatch.setattr(forms_check, "LENGTHS", (48,))
     verdict = verify(form("naive"), CALL, repeats=2, **TINY)
     assert verdict.passed, verdict
     record = Record(**verdict.record)
@@ -66,17 +67,21 @@ def test_a_form_in_stock_operators_is_right_and_gets_a_record() -> None:
 
 
 def test_flash3_passes_on_operators_as_documented_and_fails_on_others() -> None:
-    lengths = (48, 128)
+    lengths = (80,)  # beyond the band's 64: all three regions
     assert max(errors_of(on_stand_in(StandIn), CALL, lengths).values()) < 2e-5
     assert max(errors_of(on_stand_in(Off), CALL, lengths).values()) > 1e-3
 
 
-def test_dropout_that_the_gradient_does_not_share_is_found() -> None:
-    fine, other = dropout_of(on_stand_in(StandIn), CALL), dropout_of(on_stand_in(OtherBits), CALL)
+def test_dropout_is_read_from_outputs_and_gradients() -> None:
+    fine = dropout_of(on_stand_in(StandIn), CALL)
     assert fine["gradient drops otherwise"] == 0.0
     assert fine["kept"] == pytest.approx((FACTORS > 0).mean(), abs=0.02)
     assert fine["factor"] == pytest.approx(1.0, abs=0.01)
-    assert other["gradient drops otherwise"] > 0.2
+
+
+@pytest.mark.slow
+def test_dropout_that_the_gradient_does_not_share_is_found() -> None:
+    assert dropout_of(on_stand_in(OtherBits), CALL)["gradient drops otherwise"] > 0.2
 
 
 def test_a_wrong_form_gets_no_record(monkeypatch) -> None:
@@ -117,9 +122,9 @@ def test_every_unproven_form_for_ascend_is_asked_in_each_type() -> None:
 
 def test_the_bound_is_that_of_the_forms_own_counts() -> None:
     flash3, plain = bound_milliseconds(form("flash3"), "910B3"), bound_milliseconds(form("flash", "attention"), "910B3")
-    # 16 x 512 x 12 vectors of 64: read and written 12 times, and a byte and a bit for each pair, twice; 1.6 TB/s
-    by_hand = (12 * 2 * 16 * 512 * 12 * 64 + 2 * 1.125 * 16 * 12 * 512**2) / 1.6e12 * 1000
-    assert plain == pytest.approx(by_hand)
+    # 21 vector operations a pair, of which 40 units do 64 in each of 1.8e9 cycles: longer than its bytes take
+    assert plain == pytest.approx(21 * 16 * 12 * 512**2 / (40 * 64 * 1.8e9) * 1000, rel=0.01)
+    assert plain > (12 * 2 * 16 * 512 * 12 * 64 + 2 * 1.125 * 16 * 12 * 512**2) / 1.6e12 * 1000
     assert flash3 > plain
 
 
