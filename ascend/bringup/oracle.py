@@ -52,23 +52,23 @@ def gradients(given: Given, cotangent: np.ndarray) -> tuple[np.ndarray, np.ndarr
     _, _, weights = _softmax(given)
     factors, cotangent = _factors(given), cotangent.astype(np.float64)
     query, key, value = (x.astype(np.float64) for x in given[:3])
-    dweights = np.einsum("bind,bjnd->bnij", cotangent, value)
+    dweights = np.einsum("bind,bjnd->bnij", cotangent, value, optimize=True)
     if given.relations is not None:
-        dweights = dweights + np.einsum("bind,ijd->bnij", cotangent, given.relations)
+        dweights = dweights + np.einsum("bind,ijd->bnij", cotangent, given.relations, optimize=True)
     dweights = dweights * factors
     dscores = weights * (dweights - (weights * dweights).sum(-1, keepdims=True)) * given.scale
-    dquery = np.einsum("bnij,bjnd->bind", dscores, key)
+    dquery = np.einsum("bnij,bjnd->bind", dscores, key, optimize=True)
     if given.relations is not None:
-        dquery = dquery + np.einsum("bnij,ijd->bind", dscores, given.relations)
-    dkey = np.einsum("bnij,bind->bjnd", dscores, query)
-    return dquery, dkey, np.einsum("bnij,bind->bjnd", weights * factors, cotangent)
+        dquery = dquery + np.einsum("bnij,ijd->bind", dscores, given.relations, optimize=True)
+    dkey = np.einsum("bnij,bind->bjnd", dscores, query, optimize=True)
+    return dquery, dkey, np.einsum("bnij,bind->bjnd", weights * factors, cotangent, optimize=True)
 
 
 def _softmax(given: Given) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     query, key = given.query.astype(np.float64), given.key.astype(np.float64)
-    scores = np.einsum("bind,bjnd->bnij", query, key)
+    scores = np.einsum("bind,bjnd->bnij", query, key, optimize=True)
     if given.relations is not None:
-        scores = scores + np.einsum("bind,ijd->bnij", query, given.relations)
+        scores = scores + np.einsum("bind,ijd->bnij", query, given.relations, optimize=True)
     scores = scores * given.scale + (0.0 if given.bias is None else given.bias)
     seen = np.broadcast_to(True if given.seen is None else given.seen, scores.shape)
     largest = np.where(seen, scores, -np.inf).max(-1)
@@ -79,7 +79,9 @@ def _softmax(given: Given) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def _values(given: Given, weights: np.ndarray) -> np.ndarray:
     out = np.einsum("bnij,bjnd->bind", weights, given.value.astype(np.float64))
-    return out if given.relations is None else out + np.einsum("bnij,ijd->bind", weights, given.relations)
+    return (
+        out if given.relations is None else out + np.einsum("bnij,ijd->bind", weights, given.relations, optimize=True)
+    )
 
 
 def _factors(given: Given) -> np.ndarray:

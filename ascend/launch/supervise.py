@@ -63,6 +63,11 @@ def newest_step(folder: Path) -> int:
     return newest.step if newest else 0
 
 
+def _identity(folder: Path) -> int | None:
+    """What tells a folder from another one that took its place."""
+    return folder.stat().st_ino if folder.is_dir() else None
+
+
 class Supervisor:
     """Attempts of one job on this machine.
 
@@ -86,15 +91,17 @@ class Supervisor:
         """
         first = self._attempts_before() + 1
         before = newest_step(self.job.folder) if "--resume" in flags else 0
+        old = _identity(self.job.folder) if "--overwrite" in flags else None
         with self._signals():
             for number in range(first, first + self.relaunches + 1):
-                ending, after = self._attempt(number, flags, before)
+                ending, after = self._attempt(number, flags, before, old)
                 if ending.verdict == "done":
+                    log.info("done; what each attempt did is in %s", self.record)
                     return 0
                 left = first + self.relaunches - number
                 if not self._again(ending, before, after, left):
                     return 1
-                before, flags = after, ("--resume",)
+                before, flags, old = after, ("--resume",), None
                 if not self._wait_for_port():
                     return 1
         return 1
@@ -130,7 +137,15 @@ class Supervisor:
             return 0
         return max((json.loads(line)["attempt"] for line in self.record.read_text().splitlines()), default=0)
 
-    def _attempt(self, number: int, flags: tuple[str, ...], before: int) -> tuple[Ending, int]:
+    def _attempt(self, number: int, flags: tuple[str, ...], before: int, old: int | None) -> tuple[Ending, int]:
+        """Start once.
+
+        Args:
+            old: `_identity` of a run folder that is to be overwritten: where it is still there, nothing was trained.
+
+        Returns:
+            How it ended, and the newest checkpoint's step.
+        """
         folder = attempt_folder(self.job, number)
         folder.mkdir(parents=True, exist_ok=True)
         words = command(self.job, number, flags)
@@ -140,7 +155,7 @@ class Supervisor:
         ending = judge(code, output, folder)
         if self._stopping and ending.verdict != "done":
             ending = Ending("lost", self._stopping[0])
-        after = newest_step(self.job.folder)
+        after = 0 if old is not None and _identity(self.job.folder) == old else newest_step(self.job.folder)
         seconds = round(time.monotonic() - begun, 1)
         self._note(Attempt(number, started, seconds, code, before, after, ending.verdict, ending.reason))
         return ending, after

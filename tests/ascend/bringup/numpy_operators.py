@@ -1,4 +1,4 @@
-"""A device made of NumPy: the flash operators as documented, row by row, and with what may be wrong with them."""
+"""A device made of NumPy: the flash operators as documented, head by head, and with what may be wrong with them."""
 
 from __future__ import annotations
 
@@ -23,29 +23,29 @@ class NumpyOperators:
         self.chip, self.defects = chip, defects
         self._late = 0
 
-    def _row(self, options, vectors, b, n, i, redraw=False):
-        """Scores, seen and factors of one row."""
+    def _head(self, options, vectors, b, n, redraw=False):
+        """Scores, seen and factors `[S, S]` of one head."""
         query, key = (x[b, :, n].astype(np.float64) for x in vectors[:2])
-        length = len(key)
-        shift = 0.0 if vectors.shift is None else vectors.shift[b, n, i].astype(np.float64)
-        products = key @ query[i]
+        shift = 0.0 if vectors.shift is None else vectors.shift[b, n].astype(np.float64)
+        products = query @ key.T
         if "shift after scaling" in self.defects:
             scores = options.scale * products + shift
         else:
             scores = options.scale * (products + shift)
-        distance = np.arange(length) - i
+        distance = np.subtract.outer(np.arange(len(key)), np.arange(len(key))).T
         before, after = options.before, options.after
         if "negative tokens swapped" in self.defects and min(before, after) < 0:
             before, after = after, before
         seen = (distance >= -before) & (distance <= after)
         if vectors.hidden is not None and "mask ignored" not in self.defects:
-            seen &= vectors.hidden[b, 0, i] == 0
-        factors = np.ones(length)
+            seen = seen & (vectors.hidden[b, 0] == 0)
+        factors = np.ones(scores.shape)
         if vectors.bits is not None:
-            order = "big" if "big endian" in self.defects else "little"
-            kept = np.unpackbits(vectors.bits[b, n, i], bitorder=order)
+            kept = np.unpackbits(
+                vectors.bits[b, n], axis=-1, bitorder="big" if "big endian" in self.defects else "little"
+            )
             if redraw and "gradient redraws" in self.defects:
-                kept = np.roll(kept, 1)
+                kept = np.roll(kept, 1, axis=-1)
             factors = kept / (1.0 if "no dropout scale" in self.defects else options.keep)
         return scores, seen, factors
 
@@ -55,42 +55,42 @@ class NumpyOperators:
         out = np.zeros(vectors.query.shape)
         for b in range(batch):
             for n in range(heads):
-                for i in range(length):
-                    scores, seen, factors = self._row(options, vectors, b, n, i)
-                    if not seen.any():
-                        self._empty(out, vectors, b, n, i)
-                        continue
-                    largest[b, n, i] = scores[seen].max()
-                    exponentials = np.where(seen, np.exp(np.minimum(scores - largest[b, n, i], 0)), 0)
-                    total[b, n, i] = exponentials.sum()
-                    out[b, i, n] = (exponentials / total[b, n, i] * factors) @ vectors.value[b, :, n]
+                scores, seen, factors = self._head(options, vectors, b, n)
+                some = seen.any(-1)
+                largest[b, n] = np.where(some, np.where(seen, scores, -1e300).max(-1), 0.0)
+                exponentials = np.where(seen, np.exp(np.minimum(scores - largest[b, n, :, None], 0)), 0)
+                total[b, n] = exponentials.sum(-1)
+                weights = exponentials / np.where(some, total[b, n], 1.0)[:, None]
+                out[b, :, n] = (weights * factors) @ vectors.value[b, :, n]
+                if not some.all():
+                    self._empty(out, vectors, b, n, ~some)
         if width == 80 and "width 80" in self.defects:
             out = out[..., ::-1].copy()
         return Result(largest, total, out)
 
-    def _empty(self, out, vectors, b, n, i) -> None:
+    def _empty(self, out, vectors, b, n, rows) -> None:
         if "all masked is nan" in self.defects:
-            out[b, i, n] = np.nan
+            out[b, rows, n] = np.nan
         elif "all masked leaks" in self.defects:
-            out[0, i, n] += 1
+            out[0, rows, n] += 1
         else:
-            out[b, i, n] = vectors.value[b, :, n].mean(0)
+            out[b, rows, n] = vectors.value[b, :, n].mean(0)
 
     def gradients(self, options, vectors, result, cotangent):
         found = [np.zeros(vectors.query.shape) for _ in range(3)]
         query, key, value = (x.astype(np.float64) for x in vectors[:3])
-        batch, length, heads, _ = query.shape
+        batch, _, heads, _ = query.shape
         for b in range(batch):
             for n in range(heads):
-                for i in range(length):
-                    scores, seen, factors = self._row(options, vectors, b, n, i, redraw=True)
-                    weights = np.where(seen, np.exp(np.minimum(scores - result.largest[b, n, i], 50)), 0)
-                    weights = weights / max(result.total[b, n, i], 1e-300)
-                    dout = cotangent[b, i, n].astype(np.float64)
-                    row = weights * (factors * (value[b, :, n] @ dout) - dout @ result.out[b, i, n]) * options.scale
-                    found[0][b, i, n] += row @ key[b, :, n]
-                    found[1][b, :, n] += np.outer(row, query[b, i, n])
-                    found[2][b, :, n] += np.outer(weights * factors, dout)
+                scores, seen, factors = self._head(options, vectors, b, n, redraw=True)
+                weights = np.where(seen, np.exp(np.minimum(scores - result.largest[b, n, :, None], 50)), 0)
+                weights = weights / np.maximum(result.total[b, n], 1e-300)[:, None]
+                dout = cotangent[b, :, n].astype(np.float64)
+                mean = (dout * result.out[b, :, n]).sum(-1, keepdims=True)
+                dscores = weights * (factors * (dout @ value[b, :, n].T) - mean) * options.scale
+                found[0][b, :, n] = dscores @ key[b, :, n]
+                found[1][b, :, n] = dscores.T @ query[b, :, n]
+                found[2][b, :, n] = (weights * factors).T @ dout
         return tuple(found)
 
     def draw(self, keep, shape):

@@ -46,6 +46,7 @@ def test_without_a_device_it_says_what_is_missing(capsys) -> None:
     assert "no Ascend device" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_without_a_device_a_child_answers_that_it_failed() -> None:
     verdict = ask("fp16", OPENING, "unknown")
     assert verdict.passed is False

@@ -1,8 +1,9 @@
 """A stand-in for msrun: a program that carries out, attempt by attempt, what a test wrote down for it.
 
-The plan is a JSON list in MS_PLM_FAKE_PLAN, one entry an attempt: `step` (a checkpoint that is written), `damaged` (the
-same, cut), `code`, `worker` (what worker 0 says), `printed`, `lives` (a worker that goes on for so many seconds, and on
-SIGTERM leaves a file `told`), `leaves` (the same, but msrun does not wait for it).
+The plan is a JSON list in MS_PLM_FAKE_PLAN, one entry an attempt: `anew` (the run folder makes way for a new one),
+`step` (a checkpoint that is written), `damaged` (the same, cut), `code`, `worker` (what worker 0 says), `printed`,
+`lives` (a worker that goes on for so many seconds, and on SIGTERM leaves a file `told`), `leaves` (the same, but msrun
+does not wait for it).
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ def checkpoint(step, cut):
     (folder / "trainer.json").write_text(json.dumps(record))
 
 
+if entry.get("anew"):
+    run.rename(run.with_name("aside"))
 if "step" in entry:
     checkpoint(entry["step"], False)
 if "damaged" in entry:

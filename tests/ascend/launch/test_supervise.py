@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
@@ -139,8 +140,21 @@ def test_what_the_user_has_to_mend_is_not_tried_again(scene: Scene, monkeypatch,
 def test_only_the_first_start_may_overwrite(scene: Scene, monkeypatch) -> None:
     scene.run.mkdir()
     (scene.run / "recipe.yaml").write_text("kind: pretrain\n")
-    assert scene.start(monkeypatch, [{"step": 5, "code": 1}, {"step": 20}], "--overwrite") == 0
+    plan = [{"step": 5, "code": 1, "anew": True}, {"step": 20}]
+    assert scene.start(monkeypatch, plan, "--overwrite") == 0
     assert [words[-1] for words in scene.started] == ["--overwrite", "--resume"]
+
+
+def test_an_old_run_that_could_not_be_overwritten_is_not_gone_on_with(scene: Scene, monkeypatch) -> None:
+    """The job died before it trained, so the old run is back: its checkpoint is no progress of this job."""
+    old = scene.run / "checkpoints" / "step-000500"
+    old.mkdir(parents=True)
+    record = {"step": 500, "files": {}}
+    digest = hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
+    (old / "trainer.json").write_text(json.dumps({**record, "digest": digest}))
+    assert supervise.newest_step(scene.run) == 500
+    assert scene.start(monkeypatch, [{"code": 1}, {"step": 20}], "--overwrite") == 1
+    assert len(scene.started) == 1
 
 
 def test_a_second_command_resumes_and_keeps_the_logs_of_the_first(scene: Scene, monkeypatch) -> None:
