@@ -78,10 +78,10 @@ def _softmax(given: Given) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _values(given: Given, weights: np.ndarray) -> np.ndarray:
-    out = np.einsum("bnij,bjnd->bind", weights, given.value.astype(np.float64))
-    return (
-        out if given.relations is None else out + np.einsum("bnij,ijd->bind", weights, given.relations, optimize=True)
-    )
+    out = np.einsum("bnij,bjnd->bind", weights, given.value.astype(np.float64), optimize=True)
+    if given.relations is None:
+        return out
+    return out + np.einsum("bnij,ijd->bind", weights, given.relations, optimize=True)
 
 
 def _factors(given: Given) -> np.ndarray:
