@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import mindspore as ms
 import numpy as np
@@ -20,6 +24,7 @@ from ms_plm_ascend.bringup.forms_check import bound_milliseconds, dropout_of, er
 from ms_plm_ascend.bringup.operators import AscendOperators, Options, Vectors
 from ms_plm_ascend.ops.flash3 import Flash3
 
+ROOT = Path(__file__).resolve().parents[3]
 CALL = Kernels(Call("cpu", compute="fp32", training=True, chip="910B3"), {"dropout": "hash"}).call
 TINY = {"batch": 1, "length": 32, "heads": 2}
 FACTORS = (np.random.default_rng(1).random((1, 2, 128, 128)) < 0.75) / 0.75
@@ -145,3 +150,27 @@ def test_the_real_operators_compile_with_what_the_checks_ask_of_them(tmp_path) -
         FlashGradient(options), *inputs, *statistics, out, out, file_name=str(tmp_path / "grad"), file_format="MINDIR"
     )
     assert b"FlashAttentionScoreGrad" in (tmp_path / "grad.mindir").read_bytes()
+
+
+CALLS_BACK = """\
+import numpy as np, mindspore as ms
+ms.set_device("CPU")
+ms.set_context(mode=ms.GRAPH_MODE)
+from ms_plm_ascend.bringup.operators import AscendOperators
+AscendOperators("910B3", "fp16").callback(np.ones(8, np.float32), 3)
+"""
+
+
+@pytest.mark.slow
+def test_the_graph_with_callbacks_compiles_as_far_as_a_cpu_takes_it(tmp_path) -> None:
+    """It has no kernel for them; what comes before, shapes and the operator's registration, is in order."""
+    variables = {"PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))}
+    child = subprocess.run(
+        [sys.executable, "-c", CALLS_BACK],
+        env={**os.environ, **variables},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert child.returncode != 0
+    assert "Unsupported op [PyCallback_add_one] on CPU" in child.stderr
