@@ -2,8 +2,11 @@
 
 Counts follow from shapes alone. `products` are multiply-adds of the matrix unit, two operations each; `vector`
 operations of the vector unit, one an element; `bytes` to and from memory, every operand once: nothing is taken to stay
-in a cache between two operations. Elementwise chains count as MindSpore's level O1 fuses them; softmax, losses and
+in a cache between two operations. Elementwise chains count as fused where MindSpore's level O1 can; softmax, losses and
 LayerNorm are fp32, all else `WIDTH` bytes wide.
+
+Held against a graph that MindSpore 2.10 compiled for a 910B without a device (one layer of NEZHA-large, 32 x 128, fp16,
+O1, stock operators), products are the same to the last digit, and the graph moves 1.32 times the bytes: it fuses less.
 """
 
 from __future__ import annotations

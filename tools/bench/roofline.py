@@ -163,13 +163,16 @@ def main() -> None:
     parser.add_argument("--batch", type=int, help="sequences a device and update; default: 256 or 96, fewer if longer")
     parser.add_argument("--length", type=int, nargs="+", default=[128, 512])
     parser.add_argument("--chips", nargs="+", default=list(TRAINING), metavar="CHIP")
-    parser.add_argument("--ir", type=Path, help="count a graph_build_N_*.ir instead")
+    parser.add_argument("--ir", type=Path, nargs="+", metavar="FILE", help="count graph_build_N_*.ir files instead")
     args = parser.parse_args()
     chips = [chip_named(name) for name in args.chips]
     if args.ir:
         for chip in chips:
-            found = _figures(count_graph(read_ir(args.ir)), chip, 0.0)
-            show_parts(found, f"{args.ir.name} on {chip.name}: at least {1000 * found.seconds:.2f} ms", rows=30)
+            nodes = [node for path in args.ir for node in read_ir(path)]
+            found = _figures(count_graph(nodes), chip, 0.0)
+            moved, products = (sum(part.work[place] for part in found.parts) for place in (4, 2))
+            title = f"{len(nodes)} nodes on {chip.name}: at least {1000 * found.seconds:.2f} ms"
+            show_parts(found, f"{title}, {products / 1e9:.1f} GFLOP, {moved / 1e9:.2f} GB", rows=30)
         return
     show_published()
     for name in args.recipes or ("nezha_base_pretrain_ascend", "nezha_large_pretrain_ascend"):
