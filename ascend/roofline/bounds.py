@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from ms_plm.config.chips import Chip
-from ms_plm_ascend.roofline.counts import Work
+from ms_plm_ascend.roofline.counts import Work, merge
 
 CUBE = 8192
 """16-bit operations of one matrix unit in a cycle."""
@@ -55,5 +55,17 @@ def bound(work: Work, chip: Chip) -> Bound:
 
 
 def bounds(works: Iterable[Work], chip: Chip) -> list[Bound]:
-    """Those of all kinds, the longest first; their sum is the step's, since one runs after the other."""
-    return sorted((bound(work, chip) for work in works), key=lambda item: -item.seconds)
+    """Those of all kinds, the longest first; their sum is the step's, since one runs after the other.
+
+    Works of one name are bound one by one, then added up: a small product that memory holds up gains nothing from a
+    large one that it does not. `part` is then that of the longest.
+    """
+    found: dict[str, list[Bound]] = {}
+    for work in works:
+        found.setdefault(work.name, []).append(bound(work, chip))
+    merged = []
+    for same in found.values():
+        longest = max(same, key=lambda item: item.seconds)
+        (total,) = merge(item.work for item in same)
+        merged.append(Bound(total, sum(item.seconds for item in same), longest.part))
+    return sorted(merged, key=lambda item: -item.seconds)

@@ -24,7 +24,7 @@ from ms_plm.config.loading import load_recipe
 from ms_plm.config.model import ModelConfig
 from ms_plm_ascend.roofline.bounds import Bound, bounds, rates
 from ms_plm_ascend.roofline.counts import Step, Work, count, useful_products
-from ms_plm_ascend.roofline.graph import count_graph, read_ir
+from ms_plm_ascend.roofline.graph import read_ir, work_of
 
 VOCABULARY = 21128
 EFFICIENCY = 0.6
@@ -169,7 +169,7 @@ def main() -> None:
     if args.ir:
         for chip in chips:
             nodes = [node for path in args.ir for node in read_ir(path)]
-            found = _figures(count_graph(nodes), chip, 0.0)
+            found = _figures([work for work in map(work_of, nodes) if work.group != "view"], chip, 0.0)
             moved, products = (sum(part.work[place] for part in found.parts) for place in (4, 2))
             title = f"{len(nodes)} nodes on {chip.name}: at least {1000 * found.seconds:.2f} ms"
             show_parts(found, f"{title}, {products / 1e9:.1f} GFLOP, {moved / 1e9:.2f} GB", rows=30)

@@ -31,6 +31,14 @@ def test_vector_rates_follow_from_units_and_clock(chip: str, units: int, clock: 
     assert rates(CHIPS[chip])["vector"] == pytest.approx(units * 64 * clock * 1e9, rel=0.01)
 
 
+def test_works_of_one_name_do_not_hide_behind_each_other() -> None:
+    """One second of products and one second of memory are two, though their sum would be bound by either for one."""
+    large, small = Work("MatMul", "gemm", products=295e12), Work("MatMul", "gemm", bytes=1.6e12 * 0.9)
+    (both,) = bounds([large, small], CHIPS["910B3"])
+    assert both.seconds == pytest.approx(1.9, rel=0.01)
+    assert (both.part, both.work.products, both.work.bytes) == ("matrix", 295e12, 1.6e12 * 0.9)
+
+
 def test_the_longest_comes_first() -> None:
     works = [Work("short", "x", bytes=1e9), Work("long", "x", bytes=2e9)]
     assert [item.work.name for item in bounds(works, CHIPS["910A"])] == ["long", "short"]
