@@ -14,6 +14,7 @@ A record counts where chip, dtype, both versions and the code are those that are
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import logging
@@ -145,7 +146,10 @@ def _other(record: Record, form: Implementation, call: Call) -> str:
 
 def code_of(form: Implementation) -> str:
     """SHA-256 over the Python files of the folder that a form's `build` stands in."""
-    file = getattr(sys.modules.get(form.build.__module__), "__file__", None)
+    build = form.build
+    while isinstance(build, functools.partial):
+        build = build.func
+    file = getattr(sys.modules.get(build.__module__), "__file__", None)
     digest = hashlib.sha256()
     for path in sorted(Path(file).parent.glob("*.py")) if file else ():
         digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")

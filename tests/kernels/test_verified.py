@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
 from collections.abc import Callable
@@ -191,5 +192,6 @@ def test_the_code_is_that_of_the_forms_own_folder(tmp_path: Path, monkeypatch) -
     form = Implementation("linear", "x", ("cpu",), import_module("forms_of_a_test.one").build)
     first = code_of(form)
     assert code_of(form) == first != code_of(NEW)
+    assert code_of(Implementation("linear", "x", ("cpu",), functools.partial(form.build, None))) == first
     (folder / "other.py").write_text("VALUE = 1\n")
     assert code_of(form) != first
