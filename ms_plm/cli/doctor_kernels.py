@@ -26,12 +26,13 @@ def rows(device: str, precision: str) -> list[Row]:
     that it would rather take.
     """
     from ms_plm.kernels import Call, Kernels
-    from ms_plm.kernels.choice import implementations
+    from ms_plm.kernels.choice import implementations, refusal
+    from ms_plm.kernels.verified import proof
 
-    kernels = Kernels(Call(device, compute=precision, training=True))
+    kernels = Kernels(Call(device, compute=precision, training=True, chip=_chip(device)))
     made: list[Row] = []
     for operation, forms in implementations().items():
-        refusals = {form.name: form.declines(kernels.call) for form in forms}
+        refusals = {form.name: refusal(form, kernels.call) for form in forms}
         if all(refusals.values()):
             made.append((operation, "none", "no implementation serves this run"))
         else:
@@ -39,8 +40,19 @@ def rows(device: str, precision: str) -> list[Row]:
             made.append((operation, chosen.name, reason.split("; passed over")[0]))
             refusals.pop(chosen.name)
         preferred = sorted(forms, key=lambda form: -form.preference)
-        made += [("", form.name, refusals[form.name] or "slower") for form in preferred if form.name in refusals]
+        for form in (form for form in preferred if form.name in refusals):
+            record = None if form.proven else proof(form, kernels.call)
+            verified = f"; verified on this machine {record.date}" if record else ""
+            made.append(("", form.name, (refusals[form.name] or "slower") + verified))
     return made
+
+
+def _chip(device: str) -> str | None:
+    """The chip of this machine's Ascend device, where it has one."""
+    from ms_plm.config.recipe import ImplSection
+    from ms_plm.training.hardware import missing_for_ascend, open_device
+
+    return None if device != "ascend" or missing_for_ascend() else open_device(ImplSection(device="ascend")).chip
 
 
 def table(device: str, precision: str) -> list[str]:

@@ -94,7 +94,7 @@ class Updates(ABC):
         finish: Callable[[Arrays], Arrays] | None = None,
     ) -> None:
         if batch % (ranks * micro_batch):
-            raise UserError(_sizes_that_would_do(batch, micro_batch, ranks))
+            raise UserError(sizes_that_would_do(batch, micro_batch, ranks))
         self.batch, self.micro_batch, self.rank, self.ranks = batch, micro_batch, rank, ranks
         self.workers, self.finish = workers, finish
         self.share = batch // ranks
@@ -186,7 +186,8 @@ def _finish_part(update: Future[Update], number: int) -> Arrays:
     return update.result().micro_batches.finished(number)
 
 
-def _sizes_that_would_do(batch: int, micro_batch: int, ranks: int) -> str:
+def sizes_that_would_do(batch: int, micro_batch: int, ranks: int) -> str:
+    """What is wrong with an update that does not divide, and which sizes would do."""
     step = ranks * micro_batch
     below, above = batch // step * step, -(-batch // step) * step
     batches = f"{below} or {above}" if below else f"{above}"

@@ -20,6 +20,7 @@ from ms_plm.kernels.normalization import IMPLEMENTATIONS as NORMALIZATION
 from ms_plm.kernels.optimizer import IMPLEMENTATIONS as OPTIMIZER
 from ms_plm.kernels.registry import Call, Implementation
 from ms_plm.kernels.relative_attention import IMPLEMENTATIONS as RELATIVE_ATTENTION
+from ms_plm.kernels.verified import proof, rejected
 
 _log = logging.getLogger(__name__)
 ENTRY_POINTS = "ms_plm.kernels"
@@ -30,8 +31,26 @@ _ALL = (*EMBEDDING, *LINEAR, *NORMALIZATION, *ATTENTION, *RELATIVE_ATTENTION, *D
 UNPROVEN = "it has never run on the hardware that it is for"
 
 
-def _unproven(form: Implementation) -> str | None:
-    return None if form.proven else f"is not taken unless it is asked for: {UNPROVEN}"
+def refusal(form: Implementation, call: Call, **arguments: Any) -> str | None:
+    """Why `auto` does not take a form for a call, built with these arguments; None where it may."""
+    if reason := form.declines(call, **arguments):
+        return reason
+    if form.proven or proof(form, call):
+        return None
+    other = rejected(form, call)
+    return f"is not taken unless it is asked for: {UNPROVEN}" + (f" ({other})" if other else "")
+
+
+def standing(form: Implementation, call: Call) -> str:
+    """What is known of a form that we could not prove: that it was verified here, or that it never ran; else empty."""
+    if form.proven:
+        return ""
+    record = proof(form, call)
+    return f"verified on this machine {record.date}" if record else UNPROVEN
+
+
+def _joined(*parts: str) -> str:
+    return "; ".join(filter(None, parts))
 
 
 @functools.cache
@@ -122,18 +141,19 @@ class Kernels:
                     reason = form.declines(self.call, **arguments)
                     if reason:
                         raise UserError(f"impl.kernels.{operation}: {wanted} cannot be used here: it {reason}.")
-                    return form, "asked for" if form.proven else f"asked for; {UNPROVEN}"
+                    return form, _joined("asked for", standing(form, self.call))
             raise UserError(
                 f"impl.kernels.{operation}: no implementation {wanted!r}; there are {', '.join(f.name for f in forms)}."
             )
-        refusals = {form.name: form.declines(self.call, **arguments) or _unproven(form) for form in forms}
+        refusals = {form.name: refusal(form, self.call, **arguments) for form in forms}
         accepting = [form for form in forms if refusals[form.name] is None]
         if not accepting:
             reasons = "; ".join(f"{name} {reason}" for name, reason in refusals.items())
             raise UserError(f"no implementation of {operation} serves this run: {reasons}.")
         best = max(accepting, key=lambda form: form.preference)
         passed = [f"{n} {r}" for n, r in refusals.items() if r]
-        return best, "fastest that serves this run" + (f"; passed over: {'; '.join(passed)}" if passed else "")
+        reason = _joined("fastest that serves this run", standing(best, self.call))
+        return best, _joined(reason, f"passed over: {'; '.join(passed)}" if passed else "")
 
     def build(self, operation: str, **arguments: Any) -> Any:
         """The chosen implementation as a stateless cell."""

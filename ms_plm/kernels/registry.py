@@ -23,6 +23,7 @@ class Call:
         wants: what attention gives beside the context: scores, probabilities.
         exact_dropout: dropout must be a function of the keys (see `ms_plm.common.rng`).
         seed: of the device's own dropout: the run's seed and the process's rank, mixed.
+        chip: of an Ascend device, see `ms_plm.config.chips`; None where unknown.
         dropout: the implementation of dropout, inside other operations as well; filled in by `Kernels`.
     """
 
@@ -33,6 +34,7 @@ class Call:
     wants: frozenset[str] = frozenset()
     exact_dropout: bool = True
     seed: int = 0
+    chip: str | None = None
     dropout: Implementation | None = None
 
 
@@ -71,7 +73,8 @@ class Implementation:
         supports: None, or the reason why it declines a call.
         preference: `auto` takes the highest among those that accept.
         serves: None, or the reason why it declines the arguments that `build` is to get.
-        proven: it has been run on the hardware that it is for; `auto` takes no other.
+        proven: it has been run on the hardware that it is for; `auto` takes no other, unless it was verified on the
+            machine itself (`ms_plm.kernels.verified`).
     """
 
     operation: str

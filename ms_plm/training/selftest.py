@@ -29,7 +29,7 @@ def small_step(updates: int = 20) -> str:
     config = ModelConfig(
         vocab_size=64, hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64
     )
-    kernels = Kernels(Call(device.name, training=True))
+    kernels = Kernels(Call(device.name, training=True, chip=device.chip))
     model = Model(config, "pretraining", kernels).initialise(0)
     train = TrainSection(steps=updates, optimizer=OptimizerSection(learning_rate=1e-2))
     named = dict(model.parameters_and_names())

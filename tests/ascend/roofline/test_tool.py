@@ -1,0 +1,28 @@
+"""tools/bench/roofline.py prints what was published beside its bound, and ours with a verdict."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def printed(*words: str) -> str:
+    program = [sys.executable, str(ROOT / "tools" / "bench" / "roofline.py"), *words]
+    ran = subprocess.run(program, capture_output=True, text=True, env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin"})
+    assert ran.returncode == 0, ran.stderr
+    return ran.stdout
+
+
+def test_published_times_lie_above_their_bounds_and_the_model_is_called_one() -> None:
+    text = printed("--chips", "910B3", "--length", "128")
+    rows = re.findall(r"^  (\S+), LAMB +\d+ +(\d+) ms +(\d+) ms +(\d+)%", text, re.MULTILINE)
+    assert [name for name, *_ in rows] == ["BERT-base", "NEZHA-24L"]
+    for _, published, bound, reached in rows:
+        assert int(bound) < int(published)
+        assert abs(100 * int(bound) / int(published) - int(reached)) <= 1
+    assert "nothing measured" in text
+    assert len(re.findall(r"the best (reaches|does not reach) 40% of the peak", text)) == 2
