@@ -31,9 +31,15 @@ def build_kernels(recipe: Recipe, device: Device, policy: PrecisionPolicy, rank:
     """
     impl = recipe.impl
     seed = recipe.train.seed * ranks + rank  # for the device's own dropout only
-    kernels = Kernels(
-        Call(device.name, policy.precision, True, exact_dropout=impl.exact_resume, seed=seed), impl.kernels
+    call = Call(
+        device.name,
+        policy.precision,
+        training=True,
+        exact_dropout=impl.exact_resume,
+        seed=seed,
+        chip=device.chip,
     )
+    kernels = Kernels(call, impl.kernels)
     if not impl.exact_resume and kernels.choose("dropout")[0].name == "stock":
         log.info("dropout is the device's own (impl.exact_resume: false): a resumed run draws other masks")
     return kernels
