@@ -13,7 +13,7 @@ from ms_plm.common.errors import UsageError
 from ms_plm.config.check import describe_keys
 from ms_plm.config.loading import Origin, ResolvedRecipe, resolve_recipe
 from ms_plm.config.precision import policy_for
-from ms_plm.config.recipe import ImplSection
+from ms_plm.config.recipe import KINDS, ImplSection
 
 NAME = "show"
 HELP = "print a recipe with every value and where it was set (file and line, command line, or default)"
@@ -23,6 +23,7 @@ examples:
   ms-plm show nezha_tiny_pretrain_zh train.epochs=3
   ms-plm show quickstart --set         only what is set, without the defaults
   ms-plm show --keys                   every key a recipe may hold, its default and what it means
+  ms-plm show --keys finetune          the same for another kind of recipe
 """
 
 
@@ -30,12 +31,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("recipe", nargs="?", metavar="RECIPE", help="name of a shipped recipe, a file, or a run folder")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="values to change, such as train.steps=100")
     parser.add_argument("--set", action="store_true", dest="only_set", help="leave out values that are defaults")
-    parser.add_argument("--keys", action="store_true", help="explain every key instead of showing a recipe")
+    parser.add_argument(
+        "--keys",
+        nargs="?",
+        const="pretrain",
+        choices=sorted(KINDS),
+        metavar="KIND",
+        help=f"explain every key of a kind of recipe ({', '.join(sorted(KINDS))}) instead of showing one",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     if args.keys:
-        for key, default, text in describe_keys():
+        for key, default, text in describe_keys(args.keys):
             print(f"{key:<40} {default:<14} {text}".rstrip())
         return 0
     if not args.recipe:
@@ -59,7 +67,7 @@ def _lines(resolved: ResolvedRecipe, only_set: bool) -> Iterator[tuple[str, str]
     """Lines of YAML, each with the origin of its value; headings of sections have none."""
     values = resolved.recipe.model_dump(mode="json", by_alias=True)
     if resolved.recipe.model.from_:
-        values["model"] = {"from": resolved.recipe.model.from_}
+        values["model"] = {"from": resolved.recipe.model.from_, "fresh": resolved.recipe.model.fresh}
     yield from _section(values, (), resolved.origins, only_set)
 
 
