@@ -23,6 +23,8 @@ from ms_plm.training.parallel import launched_rank, launched_ranks, serve_as_sch
 log = logging.getLogger(__name__)
 KINDS = {"pretrain": "ms_plm.training.pretraining", "finetune": "ms_plm.training.finetuning"}
 """The module whose `run(recipe, folder, resume)` carries out a kind."""
+_NEXT = {"pretrain": "a text with [MASK]", "finetune": "a text"}
+"""What to give to `ms-plm predict` after a run."""
 
 _MAY_CHANGE = ("impl", "log", "output", "description", "name", "evaluate", "train.checkpoint", "train.budget_minutes")
 _MAY_MOVE = ("data.cache", "data.corpus", "data.text", "data.mindrecord", "data.tokenizer", "model.from")
@@ -196,7 +198,7 @@ def _finish(recipe: Recipe, folder: Path, result: Any) -> RunResult:
         temporary.write_text(title + "\n\n".join(parts) + "\n", encoding="utf-8")
     parts.append(
         f"The model is in {result.model_folder}, the report in {folder}/report.md. Next: "
-        f"ms-plm predict {result.model_folder} 'a text with [MASK]'"
+        f"ms-plm predict {result.model_folder} '{_NEXT[recipe.kind]}'"
     )
     figures = dict(result.progress.last_evaluation or {})
     return RunResult(folder, result.model_folder, True, int(failed), "\n\n".join(parts), figures)

@@ -13,13 +13,13 @@ from mindspore import Tensor
 from tqdm import tqdm
 
 from ms_plm.data.benchmarks import BenchmarkTask, Split
-from ms_plm.data.buckets import LabelledSamples, in_order
+from ms_plm.data.buckets import LabelledSamples
 from ms_plm.data.loader import EvaluationBatch
 from ms_plm.evaluation.metrics import PretrainingSums, content_tokens, masked_sums, next_sentence_sums, perplexity
 from ms_plm.evaluation.scoring import score
 from ms_plm.models.model import Model
 from ms_plm.tasks.pretraining import PretrainingFigures
-from ms_plm.tasks.text import TextLogits, mean_loss, predictions
+from ms_plm.tasks.text import TextLogits, all_logits, mean_loss, predictions
 from ms_plm.tokenization import Tokenizer
 
 
@@ -200,14 +200,9 @@ class TextEvaluator:
 
     def logits(self, samples: LabelledSamples) -> np.ndarray:
         """Logits of all samples in their own order, fp32 `[N, L]`."""
-        self.graph.set_train(False)
-        values = np.zeros((len(samples), self.classes), np.float32)
-        for number, (indices, arrays) in enumerate(in_order(samples, self.lengths, self.batch)):
-            if number % self.group.ranks == self.group.rank:
-                names = ("input_ids", "token_type_ids", "attention_mask")
-                out = self.graph(*(Tensor.from_numpy(np.ascontiguousarray(arrays[name])) for name in names))
-                values[indices] = out.asnumpy()[: len(indices)]
-        return self.group.gather_arrays(values.reshape(-1)).sum(0).reshape(values.shape)
+        group = self.group
+        values = all_logits(self.graph, samples, self.lengths, self.batch, self.classes, group.rank, group.ranks)
+        return group.gather_arrays(values.reshape(-1)).sum(0).reshape(values.shape)
 
     def _key(self, split: str, name: str) -> str:
         return name if split == next(iter(self.splits)) else f"{split}_{name}"

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from mindspore import nn, ops
+from mindspore import Tensor, nn, ops
 
 from ms_plm.common.errors import UserError
 from ms_plm.data.benchmarks import BenchmarkTask, TextExample
-from ms_plm.data.buckets import LabelledSamples
+from ms_plm.data.buckets import LabelledSamples, in_order, padded_lengths
+from ms_plm.evaluation.metrics import log_softmax, weighted_mean
 from ms_plm.models.model import Model
 from ms_plm.tokenization import Tokenizer
 
@@ -125,10 +126,65 @@ def predictions(logits: np.ndarray, labels: Sequence[str] | None, task: Benchmar
 
 def mean_loss(logits: np.ndarray, samples: LabelledSamples) -> float:
     """Of samples that have a label, each counting the same: nats, or the squared difference; nan where none has."""
-    from ms_plm.evaluation.metrics import log_softmax, weighted_mean
-
     counted = (samples.weights > 0).astype(np.float64)
     if logits.shape[1] == 1:
         return weighted_mean((logits[:, 0].astype(np.float64) - samples.labels) ** 2, counted)
     losses = -np.take_along_axis(log_softmax(logits), samples.labels[:, None].astype(np.int64), axis=1)[:, 0]
     return weighted_mean(losses, counted)
+
+
+def classify(
+    model: Model, tokenizer: Tokenizer, texts: Sequence[tuple[str, str | None]], max_length: int = 128, batch: int = 32
+) -> list[dict]:
+    """What a fine-tuned model says of texts, or of pairs of them.
+
+    Args:
+        model: with the head `HEAD`.
+        tokenizer: the model's.
+        texts: each with its second text or None; all of one kind.
+        max_length: longer ones are cut.
+        batch: texts at once.
+
+    Returns:
+        For each its `text`, `pair`, and `label` with `probabilities` by label, or, of a regression, `value`.
+
+    Raises:
+        UserError: some texts have a second one and others do not.
+    """
+    if len({pair is None for _, pair in texts}) > 1:
+        raise UserError("some texts have a second one (after a tab) and others do not; a task has one kind.")
+    examples = [TextExample(str(number), text, pair, None) for number, (text, pair) in enumerate(texts)]
+    config = model.config
+    limit = min(max_length, model.limit or max_length)
+    samples = samples_of(examples, None, tokenizer, limit)
+    logits = all_logits(
+        TextLogits(model), samples, padded_lengths(samples.lengths), min(batch, len(texts)), config.num_labels
+    )
+    made = [{"text": text, "pair": pair} for text, pair in texts]
+    if config.num_labels == 1:
+        return [{**item, "value": float(row[0])} for item, row in zip(made, logits, strict=True)]
+    labels = config.labels or tuple(f"LABEL_{number}" for number in range(config.num_labels))
+    for item, row in zip(made, np.exp(log_softmax(logits)), strict=True):
+        item["label"] = labels[int(row.argmax())]
+        item["probabilities"] = {label: float(value) for label, value in zip(labels, row, strict=True)}
+    return made
+
+
+def all_logits(
+    graph: TextLogits,
+    samples: LabelledSamples,
+    lengths: Sequence[int],
+    batch: int,
+    outputs: int,
+    rank: int = 0,
+    ranks: int = 1,
+) -> np.ndarray:
+    """Logits of all samples in their own order, fp32 `[N, outputs]`; zeros for the batches of other ranks."""
+    graph.set_train(False)
+    values = np.zeros((len(samples), outputs), np.float32)
+    for number, (indices, arrays) in enumerate(in_order(samples, lengths, batch)):
+        if number % ranks == rank:
+            names = ("input_ids", "token_type_ids", "attention_mask")
+            out = graph(*(Tensor.from_numpy(np.ascontiguousarray(arrays[name])) for name in names))
+            values[indices] = out.asnumpy()[: len(indices)]
+    return values

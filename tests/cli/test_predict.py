@@ -5,9 +5,11 @@ import json
 import logging
 import shutil
 
+import numpy as np
 import pytest
 from golden_files import GOLDENS
 
+import ms_plm
 from ms_plm.cli.main import main
 
 NEZHA = str(GOLDENS / "nezha_k8")
@@ -60,7 +62,10 @@ def test_a_run_without_a_result_is_told_from_other_folders(tmp_path, capsys):
     ("arguments", "code", "message"),
     [
         (["no mask here", "--device", "cpu"], 1, "text 1: expected [MASK] at least once"),
-        (["[MASK]", "--top-k", "0"], 2, "--top-k: expected a number above 0"),
+        (["[MASK]", "--top-k", "0"], 2, "--top-k: expected at least 1, found 0"),
+        (["[MASK]", "--length", "3"], 2, "--length: expected at least 8, found 3"),
+        (["[MASK]", "--input", "texts.txt"], 2, "as arguments or in --input, not both"),
+        (["--input", "nowhere.txt"], 1, "nowhere.txt: no such file"),
         ([], 2, "no text"),
     ],
 )
@@ -68,3 +73,42 @@ def test_wrong_arguments_are_named(capsys, monkeypatch, arguments, code, message
     monkeypatch.setattr("sys.stdin", io.StringIO(""))
     assert main(["predict", NEZHA, *arguments]) == code
     assert message in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def classifier(tmp_path_factory):
+    """A folder with a new classifier for three classes."""
+    model, tokenizer = ms_plm.load(NEZHA, "sequence_classification", new_head=True, labels=["bad", "fair", "good"])
+    folder = tmp_path_factory.mktemp("classifier") / "model"
+    ms_plm.save(folder, model, tokenizer)
+    return folder, model, tokenizer
+
+
+def test_texts_get_a_class_with_the_probabilities_of_all(classifier, capsys):
+    folder, model, tokenizer = classifier
+    texts = ["a b c", "c", "b a b a b a"]
+    assert main(["predict", str(folder), *texts, "--json", "--device", "cpu"]) == 0
+    found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    batch = tokenizer(texts)
+    logits = model(batch.input_ids, batch.token_type_ids, batch.attention_mask).logits.asnumpy().astype(np.float64)
+    wanted = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    for item, text, row in zip(found, texts, wanted, strict=True):
+        assert (item["text"], item["pair"]) == (text, None)
+        assert list(item["probabilities"]) == ["bad", "fair", "good"]
+        np.testing.assert_allclose(list(item["probabilities"].values()), row, rtol=1e-4)
+        assert item["label"] == ("bad", "fair", "good")[row.argmax()]
+
+
+def test_pairs_come_from_a_file_and_answers_go_into_one(classifier, tmp_path, capsys):
+    folder, _, _ = classifier
+    (tmp_path / "pairs.tsv").write_text("a\tb c\nb\t a\n", encoding="utf-8")
+    arguments = ["--input", str(tmp_path / "pairs.tsv"), "--output", str(tmp_path / "out.jsonl"), "--device", "cpu"]
+    assert main(["predict", str(folder), *arguments]) == 0
+    assert "2 predictions are in" in capsys.readouterr().out
+    found = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [(item["text"], item["pair"]) for item in found] == [("a", "b c"), ("b", " a")]
+
+
+def test_texts_with_and_without_a_second_one_are_not_mixed(classifier, capsys):
+    assert main(["predict", str(classifier[0]), "a\tb", "a", "--device", "cpu"]) == 1
+    assert "a task has one kind" in capsys.readouterr().err
