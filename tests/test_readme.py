@@ -66,13 +66,16 @@ def test_ci_runs_what_the_readme_says(name, command):
 
 def test_the_recipe_shown_is_valid(tmp_path):
     for page in ("README.md", "README_CN.md"):
-        (text,) = blocks(page, "yaml")
+        text, *others = blocks(page, "yaml")
         (tmp_path / "my_recipe.yaml").write_text(text, encoding="utf-8")
         recipes = tmp_path / "recipes"
         if not recipes.exists():
             recipes.symlink_to(ROOT / "recipes")
         recipe = load_recipe(tmp_path / "my_recipe.yaml")
         assert (recipe.train.steps, recipe.train.epochs, recipe.data.corpus) == (None, 2, "prepared/mine")
+        for other in others:
+            (tmp_path / "other.yaml").write_text(other, encoding="utf-8")
+            load_recipe(tmp_path / "other.yaml")
 
 
 @pytest.mark.parametrize("page", ["README.md", "README_CN.md"])

@@ -87,11 +87,11 @@ def test_missing_and_foreign_tensors_are_named(folder, capsys):
 
 
 def test_heads_of_other_tasks_are_told_and_are_no_fault(folder, capsys):
-    classifier = {"classifier.weight": np.zeros((3, 32), np.float32), "classifier.bias": np.zeros(3, np.float32)}
-    _tensors(folder, lambda tensors: {**tensors, **classifier})
+    relation = {"relation.weight": np.zeros((3, 32), np.float32), "relation.bias": np.zeros(3, np.float32)}
+    _tensors(folder, lambda tensors: {**tensors, **relation})
     code, text = _inspect(capsys, folder)
     assert (code, "WRONG" in text) == (0, False)
-    assert "heads that ms_plm does not use: classifier\n" in text
+    assert "heads that ms_plm does not use: relation\n" in text
 
 
 def test_a_padded_embedding_table_is_told_and_too_large_a_vocabulary_is_wrong(folder, tmp_path, capsys):

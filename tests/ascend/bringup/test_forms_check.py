@@ -26,6 +26,7 @@ from ms_plm_ascend.ops.flash3 import Flash3
 
 ROOT = Path(__file__).resolve().parents[3]
 CALL = Kernels(Call("cpu", compute="fp32", training=True, chip="910B3"), {"dropout": "hash"}).call
+DTYPES = ("fp16", "bf16")
 TINY = {"batch": 1, "length": 32, "heads": 2}
 FACTORS = (np.random.default_rng(1).random((1, 2, 128, 128)) < 0.75) / 0.75
 
@@ -119,12 +120,14 @@ def test_what_cannot_be_asked_decides_nothing() -> None:
 
 
 def test_every_unproven_form_for_ascend_is_asked_in_each_type() -> None:
-    names = [check.name for _, check in form_checks(("fp16", "bf16"))]
-    assert names == [
-        f"{operation}-{form}-{dtype}"
-        for operation, form in (("attention", "flash"), ("relative_attention", "flash3"))
-        for dtype in ("fp16", "bf16")
-    ]
+    names = [check.name for _, check in form_checks(DTYPES)]
+    forms = {
+        "attention": ("flash",),
+        "relative_attention": ("flash3", "triton", "ascendc"),
+        "dropout_add_layer_norm": ("triton", "ascendc"),
+    }
+    wanted = {f"{operation}-{form}-{dtype}" for operation in forms for form in forms[operation] for dtype in DTYPES}
+    assert (len(names), set(names)) == (len(wanted), wanted)
 
 
 def test_the_bound_is_that_of_the_forms_own_counts() -> None:
