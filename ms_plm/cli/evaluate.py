@@ -1,4 +1,4 @@
-"""`ms-plm evaluate`: a model's figures on held-out documents, and those of baselines on the same positions."""
+"""`ms-plm evaluate`: a model's figures on held-out documents beside baselines, or, of a classifier, on a task."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ms_plm.cli.model_folder import add_device_argument, find_model_folder, open_model
+from ms_plm.cli.evaluate_task import evaluate_task
+from ms_plm.cli.model_folder import add_device_argument, find_model_folder, is_classifier, open_model
 from ms_plm.common.errors import UsageError, UserError
 from ms_plm.common.files import write_json
 
@@ -19,11 +20,14 @@ if TYPE_CHECKING:
     from ms_plm.tokenization import Tokenizer
 
 NAME = "evaluate"
-HELP = "measure a model on the held-out documents of a prepared corpus: loss, perplexity, accuracies"
+HELP = "measure a model: on the held-out documents of a prepared corpus, or a fine-tuned one on its task"
 EPILOG = """\
 examples:
   ms-plm evaluate runs/nezha_tiny_pretrain_zh prepared/zh
   ms-plm evaluate runs/nezha_tiny_pretrain_zh prepared/zh --baselines --length 256 --json figures.json
+
+  ms-plm evaluate runs/bert_base_sst2 glue/SST-2                      the dev set of the task it was trained on
+  ms-plm evaluate runs/bert_base_mnli glue/MNLI --split test_matched --predictions submission
 
 For a run folder, or a model or checkpoint inside one, length, masking, pairs and number of samples are those of the
 run's recipe.yaml, so that the figures on the run's own corpus are those that the run reported; options given here take
@@ -36,8 +40,12 @@ neither punctuation nor [UNK]. The same seed, length and masking give the same p
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", metavar="FOLDER", help="model folder or run folder")
-    parser.add_argument("corpus", metavar="CORPUS", help="made by `ms-plm prepare`")
-    parser.add_argument("--split", choices=("held_out", "train"), default="held_out")
+    parser.add_argument(
+        "corpus", metavar="DATA", nargs="?", help="made by `ms-plm prepare`; for a classifier the task's official files"
+    )
+    parser.add_argument("--split", help="held_out (default) or train; of a task: dev (default), test ...")
+    parser.add_argument("--task", help="such as glue/sst-2 (default: what the model was trained on)")
+    parser.add_argument("--predictions", metavar="FOLDER", help="write predictions there, for the task's server")
     parser.add_argument("--length", type=int, metavar="N", help="longest sequence (default: the run's, else 128)")
     parser.add_argument(
         "--samples", type=int, metavar="N", help="how many, 0: all (default: the run's evaluate.samples, else 1000)"
@@ -64,6 +72,13 @@ def run(args: argparse.Namespace) -> int:
     if args.ratio is not None and not 0 < args.ratio < 1:
         raise UsageError(f"--ratio: expected a share between 0 and 1, found {args.ratio}.")
     folder = find_model_folder(args.folder)
+    if is_classifier(folder):
+        return evaluate_task(args, folder)
+    if args.split not in (None, "held_out", "train"):
+        raise UsageError(f"--split: expected held_out or train, found {args.split!r}.")
+    args.split = args.split or "held_out"
+    if not args.corpus:
+        raise UsageError("name a folder made by `ms-plm prepare`.")
     from ms_plm.data.corpus import Corpus
 
     recipe = _recipe_of(folder)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ms_plm.common.errors import UserError
+from ms_plm.common.files import read_json
 
 if TYPE_CHECKING:
     from ms_plm.models.model import Model
@@ -54,6 +55,12 @@ def find_model_folder(name: str) -> Path:
             f"one of its checkpoints, {name}/checkpoints/step-..."
         )
     raise UserError(f"{name}: not a model folder (no config.json).")
+
+
+def is_classifier(folder: Path) -> bool:
+    """Whether a model folder says that it classifies texts."""
+    named = read_json(folder / "config.json").get("architectures") or ()
+    return any(name.endswith("ForSequenceClassification") for name in named)
 
 
 def open_model(folder: Path, device: str, head: str | None = None) -> tuple[Model, Tokenizer]:

@@ -8,9 +8,9 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from ms_plm.cli.model_folder import add_device_argument, find_model_folder, open_model
+from ms_plm.cli.model_folder import add_device_argument, find_model_folder, is_classifier, open_model
 from ms_plm.common.errors import UsageError, UserError
-from ms_plm.common.files import read_json
+from ms_plm.common.files import replacing_file
 
 NAME = "predict"
 HELP = "fill in every [MASK] of a text, or classify texts with a fine-tuned model"
@@ -47,8 +47,6 @@ def run(args: argparse.Namespace) -> int:
     else:
         found, shown = _filled(args, folder, texts), filled_text
     if args.output:
-        from ms_plm.common.files import replacing_file
-
         with replacing_file(Path(args.output)) as temporary, temporary.open("w", encoding="utf-8") as file:
             file.writelines(json.dumps(item, ensure_ascii=False) + "\n" for item in found)
         print(f"{len(texts)} predictions are in {args.output}.")
@@ -56,12 +54,6 @@ def run(args: argparse.Namespace) -> int:
     for item in found:
         print(json.dumps(item, ensure_ascii=False) if args.json else shown(item))
     return 0
-
-
-def is_classifier(folder: Path) -> bool:
-    """Whether a model folder says that it classifies texts."""
-    named = read_json(folder / "config.json").get("architectures") or ()
-    return any(name.endswith("ForSequenceClassification") for name in named)
 
 
 def _texts(args: argparse.Namespace) -> list[str]:

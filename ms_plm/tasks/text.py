@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Sequence
 
 import numpy as np
 from mindspore import Tensor, nn, ops
 
 from ms_plm.common.errors import UserError
-from ms_plm.data.benchmarks import BenchmarkTask, TextExample
+from ms_plm.data.benchmarks import TASKS, BenchmarkTask, TextExample
 from ms_plm.data.buckets import LabelledSamples, in_order, padded_lengths
 from ms_plm.evaluation.metrics import log_softmax, weighted_mean
 from ms_plm.models.model import Model
@@ -18,6 +19,24 @@ HEAD = "sequence_classification"
 TERM = "task"
 _TOGETHER = 4096
 """Texts that are tokenized at a time."""
+
+
+def named_task(name: str) -> BenchmarkTask:
+    """A benchmark's task whose answer is a class or a number.
+
+    Raises:
+        UserError: there is none of that name, or it is of another kind.
+    """
+    if name not in TASKS:
+        near = difflib.get_close_matches(name, TASKS, 1)
+        hint = f" Did you mean {near[0]}?" if near else ""
+        raise UserError(f"task: no task {name!r}.{hint} There are {', '.join(sorted(TASKS))}.")
+    task = TASKS[name]
+    if task.kind not in ("classification", "regression"):
+        raise UserError(
+            f"task: {name} is a task of {task.kind.replace('_', ' ')}; expected one of classification or regression."
+        )
+    return task
 
 
 def samples_of(

@@ -15,12 +15,12 @@ from ms_plm.common.errors import UserError
 from ms_plm.common.processor import cores
 from ms_plm.config.places import place
 from ms_plm.config.recipe import Recipe
-from ms_plm.data.benchmarks import TASKS, BenchmarkTask, Split, own_texts, read_task
+from ms_plm.data.benchmarks import BenchmarkTask, Split, own_texts, read_task
 from ms_plm.data.buckets import BucketedLoader, LabelledSamples, padded_lengths
 from ms_plm.models.folder import open_folder
 from ms_plm.models.model import Model
 from ms_plm.tasks.runner import TextEvaluator
-from ms_plm.tasks.text import HEAD, TERM, TextLoss, balanced_weights, label_numbers, samples_of
+from ms_plm.tasks.text import HEAD, TERM, TextLoss, balanced_weights, label_numbers, named_task, samples_of
 from ms_plm.tokenization import Tokenizer
 from ms_plm.training.assembly import micro_batch
 from ms_plm.training.session import Context, Job, TrainingResult, carry_out
@@ -125,27 +125,6 @@ def open_task(recipe: Recipe) -> tuple[BenchmarkTask, dict[str, Split]]:
     if data.without_train_texts:
         splits = _without_train_texts(splits)
     return task, splits
-
-
-def named_task(name: str) -> BenchmarkTask:
-    """A benchmark's task that this kind of training can do.
-
-    Raises:
-        UserError: there is none of that name, or it is of another kind.
-    """
-    import difflib
-
-    if name not in TASKS:
-        near = difflib.get_close_matches(name, TASKS, 1)
-        hint = f" Did you mean {near[0]}?" if near else ""
-        raise UserError(f"data.task: no task {name!r}.{hint} There are {', '.join(sorted(TASKS))}.")
-    task = TASKS[name]
-    if task.kind not in ("classification", "regression"):
-        raise UserError(
-            f"data.task: {name} is a task of {task.kind.replace('_', ' ')}; expected one of classification or "
-            "regression."
-        )
-    return task
 
 
 def _chosen(split: Split, recipe: Recipe) -> Split:

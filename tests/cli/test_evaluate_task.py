@@ -1,0 +1,75 @@
+"""`ms-plm evaluate` on a fine-tuned model: figures of whole splits, files of predictions, what does not fit."""
+
+import json
+
+import mindspore as ms
+import numpy as np
+import pytest
+from golden_files import GOLDENS
+
+import ms_plm
+from ms_plm.cli.main import main
+
+ROWS = [("a b c", 1), ("c b", 0), ("b a b a b", 1), ("c", 0), ("a a", 0)]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A classifier for SST-2 whose weights are new, and the task's files with invented rows."""
+    ms.set_device("CPU")
+    ms.set_context(mode=0)
+    model, tokenizer = ms_plm.load(
+        GOLDENS / "nezha_k8", "sequence_classification", new_head=True, labels=["0", "1"], seed=3
+    )
+    folder = tmp_path_factory.mktemp("classifier")
+    ms_plm.save(folder / "model", model, tokenizer, {"task": "glue/sst-2"})
+    dev = "".join(f"{text}\t{label}\n" for text, label in ROWS)
+    (folder / "dev.tsv").write_text("sentence\tlabel\n" + dev, encoding="utf-8")
+    (folder / "test.tsv").write_text("index\tsentence\n0\ta b\n1\tc\n", encoding="utf-8")
+    return folder
+
+
+def run(folder, *arguments) -> int:
+    return main(["evaluate", str(folder / "model"), str(folder), *arguments, "--device", "cpu"])
+
+
+def test_the_whole_dev_set_is_scored_alike_for_any_batch(folder, tmp_path, capsys):
+    model, tokenizer = ms_plm.load(folder / "model", "sequence_classification")
+    batch = tokenizer([text for text, _ in ROWS])
+    logits = model(batch.input_ids, batch.token_type_ids, batch.attention_mask).logits.asnumpy().astype(np.float64)
+    labels = np.array([label for _, label in ROWS])
+    losses = np.log(np.exp(logits).sum(1)) - logits[np.arange(5), labels]
+    for size in ("2", "32"):
+        assert run(folder, "--batch", size, "--json", str(tmp_path / "f.json")) == 0
+        assert "dev: 5 examples" in capsys.readouterr().out
+        written = json.loads((tmp_path / "f.json").read_text(encoding="utf-8"))
+        assert written["task"] == "glue/sst-2"
+        assert written["figures"]["dev"]["accuracy"] == (logits.argmax(1) == labels).mean()
+        assert written["figures"]["dev"]["loss"] == pytest.approx(losses.mean(), rel=1e-5)
+
+
+def test_predictions_for_the_server_are_written(folder, tmp_path, capsys):
+    assert run(folder, "--split", "test", "--predictions", str(tmp_path / "out")) == 0
+    lines = (tmp_path / "out" / "SST-2.tsv").read_text(encoding="utf-8").splitlines()
+    assert lines[0] == "index\tprediction"
+    assert [line.split("\t")[0] for line in lines[1:]] == ["0", "1"]
+    assert "SST-2.tsv" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "text"),
+    [
+        (["--split", "test"], 2, "has no labels to score by: give --predictions"),
+        (["--task", "glue/sst"], 1, "Did you mean glue/sst-2?"),
+        (["--task", "glue/sts-b"], 1, "is a task of regression"),
+        (["--task", "glue/cola"], 1, ""),
+    ],
+)
+def test_what_does_not_fit_is_named(folder, arguments, code, text, capsys):
+    assert run(folder, *arguments) == code
+    assert text in capsys.readouterr().err
+
+
+def test_the_files_of_the_task_must_be_named(folder, capsys):
+    assert main(["evaluate", str(folder / "model"), "--device", "cpu"]) == 2
+    assert "name the folder with the files of its task" in capsys.readouterr().err
