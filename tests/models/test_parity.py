@@ -20,15 +20,21 @@ CASES = [
     ("nezha_k8", 16, "auto"),
     ("nezha_k8", 200, "reference"),
     ("nezha_k8", 700, "auto"),
+    ("bert", 16, "reference"),
+]
+SLOW_CASES = [
     ("nezha_k64", 200, "auto"),
     ("nezha_gelu_new", 16, "auto"),
-    ("bert", 16, "reference"),
     ("bert", 200, "auto"),
     ("bert_gelu_new", 16, "reference"),
 ]
 
 
-@pytest.fixture(scope="module", params=CASES, ids=lambda case: "-".join(map(str, case)))
+@pytest.fixture(
+    scope="module",
+    params=[*CASES, *(pytest.param(case, marks=pytest.mark.slow) for case in SLOW_CASES)],
+    ids=lambda case: "-".join(map(str, case)),
+)
 def case(request):
     """What our model computes on a golden file's inputs, beside what transformers computed."""
     name, length, request_kernels = request.param

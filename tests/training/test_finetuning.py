@@ -125,6 +125,7 @@ def test_training_ends_when_it_helps_no_more(recipe: Path, tmp_path: Path) -> No
     assert (tmp_path / "run" / "model" / "config.json").is_file()
 
 
+@pytest.mark.slow
 def test_fresh_weights_keep_configuration_and_vocabulary_only(recipe: Path, tmp_path: Path, base: Path) -> None:
     changes = {"train.steps": 1, "model.fresh": True, "train.optimizer.learning_rate": 1e-12}
     ms_plm.run(recipe, {**changes, "output.folder": str(tmp_path / "run")})

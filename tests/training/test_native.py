@@ -106,6 +106,7 @@ def test_all_cores_are_used_unless_the_user_says_otherwise(
     assert library.threads() == number
 
 
+@pytest.mark.slow
 def test_three_hundred_steps_in_bf16_end_where_fp32_ends_without_being_equal() -> None:
     single, brain = Trainer(nsp=False), Trainer(nsp=False, compute="bf16")
     before = library.gemm_calls("bf16")

@@ -201,6 +201,7 @@ def test_without_a_loss_scale_a_broken_update_is_skipped_too() -> None:
     assert (after["loss_scale"], after["skipped_updates"]) == (1.0, 1)
 
 
+@pytest.mark.slow
 def test_half_precision_learns_through_an_overflow(half: Trainer) -> None:
     half.restart()
     losses, finite, scales = [], [], []

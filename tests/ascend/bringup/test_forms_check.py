@@ -57,6 +57,7 @@ def on_stand_in(operator: type) -> Implementation:
     return Implementation("relative_attention", "flash3", ("cpu",), build, proven=False)
 
 
+@pytest.mark.slow
 def test_a_form_in_stock_operators_is_right_and_gets_a_record(monkeypatch) -> None:
     monkeypatch.setattr(forms_check, "LENGTHS", (48,))
     verdict = verify(form("naive"), CALL, repeats=2, **TINY)
