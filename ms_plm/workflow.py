@@ -27,7 +27,16 @@ _NEXT = {"pretrain": "a text with [MASK]", "finetune": "a text"}
 """What to give to `ms-plm predict` after a run."""
 
 _MAY_CHANGE = ("impl", "log", "output", "description", "name", "evaluate", "train.checkpoint", "train.budget_minutes")
-_MAY_MOVE = ("data.cache", "data.corpus", "data.text", "data.mindrecord", "data.tokenizer", "model.from")
+_MAY_MOVE = (
+    "data.cache",
+    "data.corpus",
+    "data.text",
+    "data.mindrecord",
+    "data.tokenizer",
+    "data.folder",
+    "data.own",
+    "model.from",
+)
 """Keys that a resumed run may give other values: they do not change what is computed, or (where data and parent stand
 now) a checkpoint's fingerprints guard what matters."""
 

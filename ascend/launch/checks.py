@@ -113,7 +113,10 @@ def port_free(port: int) -> bool:
     return True
 
 
-def _data(recipe: Recipe) -> list[str]:
+Wanted = tuple[str, str, str]  # key of a recipe, what it names, a file that must be inside
+
+
+def _of_pretraining(recipe: Recipe) -> list[Wanted]:
     data, wanted = recipe.data, []
     if data.corpus:
         wanted.append(("data.corpus", data.corpus, "manifest.json"))
@@ -123,11 +126,26 @@ def _data(recipe: Recipe) -> list[str]:
         wanted += [("data.text.files", name, "") for name in section.files]
     if data.tokenizer:
         wanted.append(("data.tokenizer", data.tokenizer, ""))
-    if recipe.model.from_:
-        wanted.append(("model.from", recipe.model.from_, "config.json"))
     if recipe.evaluate.corpus:
         wanted.append(("evaluate.corpus", recipe.evaluate.corpus, "manifest.json"))
-    found = []
+    return wanted
+
+
+def _of_finetuning(recipe: Recipe) -> list[Wanted]:
+    data = recipe.data
+    if data.folder:
+        return [("data.folder", data.folder, "")]
+    files = (("train", data.own.train), ("dev", data.own.dev), ("test", data.own.test))
+    return [(f"data.own.{name}", file, "") for name, file in files if file]
+
+
+_OF_KIND = {"pretrain": _of_pretraining, "finetune": _of_finetuning}
+
+
+def _data(recipe: Recipe) -> list[str]:
+    wanted, found = _OF_KIND[recipe.kind](recipe), []
+    if recipe.model.from_:
+        wanted.append(("model.from", recipe.model.from_, "config.json"))
     for key, value, inside in wanted:
         path = place(value) / inside
         if not path.exists():

@@ -144,6 +144,8 @@ def dry_run(recipe: Recipe, chip: str = "910B2", devices: int = 1) -> DryRun:
         UserError: the recipe's kind or kernels cannot be compiled for the chip, the step does not divide over the
             devices, or this machine lacks what compiling needs.
     """
+    if recipe.kind != "pretrain":
+        raise UserError(f"a dry run compiles the step of pretraining; {recipe.name} is of kind {recipe.kind}.")
     target = chip_named(chip)
     recipe = recipe.model_copy(update={"impl": recipe.impl.model_copy(update={"device": "ascend"})})
     _check_division(recipe, devices)

@@ -202,9 +202,13 @@ def _of_pretraining(recipe: Recipe) -> list[Complaint]:
 
 
 def _of_finetuning(recipe: Recipe) -> list[Complaint]:
-    if recipe.model.from_:
-        return []
-    return [Complaint(("model", "from"), "is missing; name the folder of a pretrained model.")]
+    complaints = []
+    if not recipe.model.from_:
+        complaints.append(Complaint(("model", "from"), "is missing; name the folder of a pretrained model."))
+    if recipe.train.checkpoint.best == "accuracy":
+        text = "a task is judged by its own figure, which need not be accuracy; expected metric, loss or none."
+        complaints.append(Complaint(("train", "checkpoint", "best"), text))
+    return complaints
 
 
 _OF_KIND = {"pretrain": _of_pretraining, "finetune": _of_finetuning}

@@ -163,6 +163,7 @@ def test_what_cannot_be_learned_is_named(recipe: Path, changes: dict, text: str)
         ({"model.hidden_size": 32}, "remove hidden_size"),
         ({"data.corpus": "x"}, "data.corpus: unknown key"),
         ({"evaluate.every": 10}, "evaluate.every: unknown key"),
+        ({"train.checkpoint.best": "accuracy"}, "expected metric, loss or none"),
     ],
 )
 def test_a_recipe_that_cannot_be_is_refused(recipe: Path, changes: dict, text: str) -> None:

@@ -114,6 +114,16 @@ def test_a_run_folder_is_refused_where_the_job_would_refuse_it(job: Job) -> None
     assert problems(late, False, False) == []
 
 
+def test_a_task_whose_files_or_model_this_machine_does_not_see(job: Job, tmp_path: Path) -> None:
+    changes = {"model.from": str(tmp_path / "m"), "data.folder": str(tmp_path / "sst"), "impl.micro_batch": 4}
+    told = "; ".join(problems(replace(job, recipe=load_recipe("bert_base_sst2", changes)), False, False))
+    assert f"data.folder {tmp_path / 'sst'}" in told
+    assert f"model.from {tmp_path / 'm'}" in told
+    own = {"data.own": {"train": str(tmp_path / "t.tsv")}, "data.folder": None}
+    told = "; ".join(problems(replace(job, recipe=load_recipe("bert_base_sst2", {**changes, **own})), False, False))
+    assert f"data.own.train {tmp_path / 't.tsv'}" in told
+
+
 def test_a_corpus_that_only_the_first_machine_sees(job: Job, tmp_path: Path) -> None:
     changes = {"data.corpus": str(tmp_path / "elsewhere"), "output.folder": str(tmp_path / "run"), "train.batch": 8}
     recipe = load_recipe("nezha_tiny_pretrain_zh", {**changes, "impl.micro_batch": 4})

@@ -77,6 +77,11 @@ def test_a_batch_that_does_not_divide_is_refused_before_anything_is_built(monkey
         dry_run(load_recipe(NAME, SMALL), devices=8)
 
 
+def test_other_kinds_of_training_are_refused_in_plain_words(capsys):
+    assert ms_plm(["run", "bert_base_sst2", "--dry-run-ascend"]) == 1
+    assert "compiles the step of pretraining; bert_base_sst2 is of kind finetune" in capsys.readouterr().err
+
+
 def test_the_command_line_refuses_chips_that_do_not_exist(capsys):
     assert ms_plm(["run", NAME, "--dry-run-ascend", "910Z"]) == 1
     assert "no Ascend chip is called '910Z'" in capsys.readouterr().err
