@@ -31,7 +31,7 @@ def test_outputs_are_the_formula_pair_by_pair(relative: bool) -> None:
         probabilities = np.exp(scores - scores.max())
         probabilities *= given.head_mask[head] / probabilities.sum()
         context = sum(probabilities[j] * given.factors[batch, head, i, j] * (values[j] + rows[j]) for j in range(7))
-        np.testing.assert_allclose(outputs["scores"][batch, head, i], scores, rtol=1e-13)
+        np.testing.assert_allclose(outputs["scores"][batch, head, i], scores, rtol=1e-13, atol=1e-15)
         np.testing.assert_allclose(outputs["probabilities"][batch, head, i], probabilities, rtol=1e-10)
         np.testing.assert_allclose(outputs["context"][batch, i, part], context, rtol=1e-10)
 
