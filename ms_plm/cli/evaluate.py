@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ms_plm.cli.evaluate_task import evaluate_task
-from ms_plm.cli.model_folder import add_device_argument, find_model_folder, is_classifier, open_model
+from ms_plm.cli.model_folder import add_device_argument, find_model_folder, head_of, open_model
 from ms_plm.common.errors import UsageError, UserError
 from ms_plm.common.files import write_json
 
@@ -72,8 +72,8 @@ def run(args: argparse.Namespace) -> int:
     if args.ratio is not None and not 0 < args.ratio < 1:
         raise UsageError(f"--ratio: expected a share between 0 and 1, found {args.ratio}.")
     folder = find_model_folder(args.folder)
-    if is_classifier(folder):
-        return evaluate_task(args, folder)
+    if head := head_of(folder):
+        return evaluate_task(args, folder, head)
     if args.split not in (None, "held_out", "train"):
         raise UsageError(f"--split: expected held_out or train, found {args.split!r}.")
     args.split = args.split or "held_out"

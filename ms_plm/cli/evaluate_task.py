@@ -6,12 +6,12 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from ms_plm.cli.model_folder import open_model
+from ms_plm.cli.model_folder import open_model, trained_limits, trained_threshold
 from ms_plm.common.errors import UsageError, UserError
 from ms_plm.common.files import read_json, write_json
 
 
-def evaluate_task(args: argparse.Namespace, folder: Path) -> int:
+def evaluate_task(args: argparse.Namespace, folder: Path, head: str) -> int:
     """Score a model on splits of a task, whole; write predictions where asked.
 
     Raises:
@@ -19,33 +19,40 @@ def evaluate_task(args: argparse.Namespace, folder: Path) -> int:
     """
     from ms_plm.data.benchmarks import read_split, write_predictions
     from ms_plm.data.buckets import padded_lengths
-    from ms_plm.evaluation.scoring import score
-    from ms_plm.tasks.text import TextLogits, all_logits, mean_loss, named_task, predictions, samples_of
+    from ms_plm.tasks.kinds import KINDS, named_task
+    from ms_plm.tasks.runner import TaskEvaluator
 
     if not args.corpus:
-        raise UsageError(f"{folder} is a classifier: name the folder with the files of its task.")
+        raise UsageError(f"{folder} has a head for {head.replace('_', ' ')}: name the folder with its task's files.")
     task = named_task(_task_name(args, folder))
-    data = Path(args.corpus).expanduser()
-    names = [args.split] if args.split else list(task.split_names("dev"))
-    model, tokenizer = open_model(folder, args.device, head="sequence_classification")
-    labels = None if task.kind == "regression" else model.config.labels
+    kind, data = KINDS[task.kind], Path(args.corpus).expanduser()
+    if kind.head != head:
+        raise UserError(
+            f"{task.name} is a task of {task.kind.replace('_', ' ')}, but {folder} has a head for "
+            f"{head.replace('_', ' ')}."
+        )
+    names = [args.split] if args.split else list(task.split_names("dev") or task.split_names("test"))
+    model, tokenizer = open_model(folder, args.device, head=head)
     outputs = model.config.num_labels
-    if (labels is None) != (outputs == 1):
+    if kind.labelled and (task.kind == "regression") != (outputs == 1):
         raise UserError(f"{task.name} is a task of {task.kind}, but {folder} has {outputs} outputs.")
-    length = min(args.length or 128, model.limit or args.length or 128)
-    graph, found = TextLogits(model), {}
+    labels = model.config.labels if kind.labelled and outputs > 1 else None
+    limits = trained_limits(model, args.length)
+    found = {}
     for name in names:
         split = read_split(task, data, name, labels)
-        samples = samples_of(split.examples, labels, tokenizer, length)
-        logits = all_logits(graph, samples, padded_lengths(samples.lengths), args.batch, outputs)
-        made = predictions(logits, labels, task)
-        if not name.startswith("test"):
-            found[name] = {"loss": mean_loss(logits, samples), **score(task, split.examples, made, labels)}
-            print(f"{name}: {len(samples)} examples  " + _told(found[name]))
+        samples = kind.samples(split.examples, labels, tokenizer, limits)
+        lengths = padded_lengths(samples.rows.lengths)
+        evaluator = TaskEvaluator(model, task, kind, {name: (split, samples)}, limits, lengths, args.batch)
+        threshold = None if name.startswith("dev") else trained_threshold(model)
+        figures, predictions = evaluator.evaluated(name, threshold)
+        if figures:
+            found[name] = figures
+            print(f"{name}: {len(split.examples)} examples  " + _told(figures))
         if args.predictions:
             Path(args.predictions).mkdir(parents=True, exist_ok=True)
-            print(f"predictions of {name}: {write_predictions(task, split, made, args.predictions)}")
-        elif name.startswith("test"):
+            print(f"predictions of {name}: {write_predictions(task, split, predictions, args.predictions)}")
+        elif not figures:
             raise UsageError(f"{name} of {task.name} has no labels to score by: give --predictions FOLDER.")
     if args.json:
         write_json(args.json, {"model": str(folder), "task": task.name, "data": str(data), "figures": found})

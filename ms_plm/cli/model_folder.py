@@ -13,6 +13,7 @@ from ms_plm.common.errors import UserError
 from ms_plm.common.files import read_json
 
 if TYPE_CHECKING:
+    from ms_plm.config.finetuning import TextLimits
     from ms_plm.models.model import Model
     from ms_plm.tokenization import Tokenizer
 
@@ -57,10 +58,34 @@ def find_model_folder(name: str) -> Path:
     raise UserError(f"{name}: not a model folder (no config.json).")
 
 
-def is_classifier(folder: Path) -> bool:
-    """Whether a model folder says that it classifies texts."""
-    named = read_json(folder / "config.json").get("architectures") or ()
-    return any(name.endswith("ForSequenceClassification") for name in named)
+def head_of(folder: Path) -> str | None:
+    """The head for a task that a model folder says it has; None for those of pretraining."""
+    from ms_plm.models.names import task_head
+
+    return task_head(read_json(folder / "config.json").get("architectures") or ())
+
+
+def trained_limits(model: Model, length: int | None = None) -> TextLimits:
+    """The lengths that a fine-tuned model was trained with, as its folder says; else the usual ones of its head.
+
+    Args:
+        model: says it.
+        length: another `max_length`.
+    """
+    from ms_plm.config.finetuning import TextLimits
+
+    said = (model.config.provenance or {}).get("limits")
+    usual = {"max_length": 384} if model.head == "question_answering" else {}
+    limits = {**(said or usual), **({"max_length": length} if length else {})}
+    limits["max_length"] = min(limits.get("max_length", 128), model.limit or 10**9)
+    return TextLimits(**limits)
+
+
+def trained_threshold(model: Model) -> float | None:
+    """How far "no answer" must be ahead to be given, as it was best on the dev set; None where it is never given."""
+    from ms_plm.tasks.questions import THRESHOLD
+
+    return ((model.config.provenance or {}).get("figures") or {}).get(THRESHOLD)
 
 
 def open_model(folder: Path, device: str, head: str | None = None) -> tuple[Model, Tokenizer]:

@@ -1,19 +1,26 @@
-"""`ms-plm predict`: fill in [MASK], or say which class a text is of, by what the model is for."""
+"""`ms-plm predict`: fill in [MASK], classify, tag words, answer questions or choose, by what the model is for."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from ms_plm.cli.model_folder import add_device_argument, find_model_folder, is_classifier, open_model
+from ms_plm.cli.model_folder import (
+    add_device_argument,
+    find_model_folder,
+    head_of,
+    open_model,
+    trained_limits,
+    trained_threshold,
+)
 from ms_plm.common.errors import UsageError, UserError
 from ms_plm.common.files import replacing_file
 
 NAME = "predict"
-HELP = "fill in every [MASK] of a text, or classify texts with a fine-tuned model"
+HELP = "fill in every [MASK] of a text, or do what a model was fine-tuned for: classes, tags, answers, choices"
 EPILOG = """\
 examples:
   ms-plm predict runs/quickstart '春天来了，[MASK]开了。' 'the sun is very [MASK] in [MASK].'
@@ -21,6 +28,11 @@ examples:
   ms-plm predict runs/bert_base_sst2 'a gripping film' 'dull and far too long'
   ms-plm predict runs/pairs --input pairs.tsv --output answers.jsonl     two texts a line, a tab between them
 
+What a line holds depends on what the model was fine-tuned for; parts are separated by tabs:
+  classes or a number     text, or text and second text
+  tags of words           text
+  answers to questions    question and text
+  multiple choice         text, question (may be empty), and the choices
 Several masks in a text are filled in independently of each other.
 """
 
@@ -28,24 +40,22 @@ Several masks in a text are filled in independently of each other.
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", metavar="FOLDER", help="model folder or run folder")
     parser.add_argument("texts", nargs="*", metavar="TEXT", help="none: lines of --input or of standard input")
-    parser.add_argument("--input", metavar="FILE", help="one text a line; a tab before a second text")
+    parser.add_argument("--input", metavar="FILE", help="one text a line; tabs between its parts")
     parser.add_argument("--output", metavar="FILE", help="write one JSON object for each text there")
     parser.add_argument("--top-k", type=int, default=5, metavar="K", help="candidates for each mask (default 5)")
     parser.add_argument("--json", action="store_true", help="one JSON object for each text")
-    parser.add_argument("--length", type=int, default=128, metavar="N", help="cut texts to classify (default 128)")
+    parser.add_argument("--length", type=int, metavar="N", help="longest sequence (default: as it was trained)")
     add_device_argument(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     for name, least in (("top_k", 1), ("length", 8)):
-        if getattr(args, name) < least:
-            raise UsageError(f"--{name.replace('_', '-')}: expected at least {least}, found {getattr(args, name)}.")
+        if (value := getattr(args, name)) is not None and value < least:
+            raise UsageError(f"--{name.replace('_', '-')}: expected at least {least}, found {value}.")
     folder = find_model_folder(args.folder)
     texts = _texts(args)
-    if is_classifier(folder):
-        found, shown = _classified(args, folder, texts), classified_text
-    else:
-        found, shown = _filled(args, folder, texts), filled_text
+    predict, shown = _WAYS[head_of(folder)]
+    found = predict(args, folder, texts)
     if args.output:
         with replacing_file(Path(args.output)) as temporary, temporary.open("w", encoding="utf-8") as file:
             file.writelines(json.dumps(item, ensure_ascii=False) + "\n" for item in found)
@@ -86,7 +96,42 @@ def _classified(args: argparse.Namespace, folder: Path, texts: list[str]) -> lis
     from ms_plm.tasks.text import classify
 
     pairs = [text.partition("\t") for text in texts]
-    return classify(model, tokenizer, [(text, pair if tab else None) for text, tab, pair in pairs], args.length)
+    limit = trained_limits(model, args.length).max_length
+    return classify(model, tokenizer, [(text, pair if tab else None) for text, tab, pair in pairs], limit)
+
+
+def _tagged(args: argparse.Namespace, folder: Path, texts: list[str]) -> list[dict]:
+    model, tokenizer = open_model(folder, args.device, head="token_classification")
+    from ms_plm.tasks.tagging import tag
+
+    return tag(model, tokenizer, texts, trained_limits(model, args.length).max_length)
+
+
+def _answered(args: argparse.Namespace, folder: Path, texts: list[str]) -> list[dict]:
+    model, tokenizer = open_model(folder, args.device, head="question_answering")
+    from ms_plm.tasks.questions import answer
+
+    parts = [_split(text, 2, "a question, a tab, a text") for text in texts]
+    questions = [(question, text) for question, text in parts]
+    return answer(model, tokenizer, questions, trained_limits(model, args.length), trained_threshold(model), args.top_k)
+
+
+def _chosen(args: argparse.Namespace, folder: Path, texts: list[str]) -> list[dict]:
+    model, tokenizer = open_model(folder, args.device, head="multiple_choice")
+    from ms_plm.tasks.choices import choose
+
+    parts = [
+        _split(text, 4, "a text, a question (may be empty) and two choices at least, tabs between") for text in texts
+    ]
+    questions = [(text, question or None, choices) for text, question, *choices in parts]
+    return choose(model, tokenizer, questions, trained_limits(model, args.length).max_length)
+
+
+def _split(line: str, least: int, expected: str) -> list[str]:
+    parts = line.split("\t", 1) if least == 2 else line.split("\t")
+    if len(parts) < least:
+        raise UserError(f"{line[:60]!r}: expected {expected}.")
+    return parts
 
 
 def classified_text(item: dict) -> str:
@@ -104,3 +149,31 @@ def filled_text(filled: dict) -> str:
         label = f"  [MASK] {number}:" if len(filled["masks"]) > 1 else "  [MASK]:"
         lines.append(label + "".join(f"  {c['token']} {c['probability']:.4f}" for c in mask["candidates"]))
     return "\n".join(lines)
+
+
+def tagged_text(item: dict) -> str:
+    """The text, and below it its entities, or where there are none the tags of its words."""
+    lines = [f"  {one['type']}: {one['text']} {one['probability']:.4f}" for one in item["entities"]]
+    if not lines and any(tag != "O" for tag in item["tags"]):
+        lines = ["  " + " ".join(f"{word}/{tag}" for word, tag in zip(item["words"], item["tags"], strict=True))]
+    return "\n".join([item["text"], *lines])
+
+
+def answered_text(item: dict) -> str:
+    """The question, and below it the answer."""
+    return f"{item['question']}\n  {item['answer'] or '(no answer in the text)'}"
+
+
+def chosen_text(item: dict) -> str:
+    """The choice first, then what was asked."""
+    return f"{item['choice']} {max(item['probabilities']):.4f}  {item['question'] or item['text']}"
+
+
+_WAYS: dict[str | None, tuple[Callable[..., list[dict]], Callable[[dict], str]]] = {
+    None: (_filled, filled_text),
+    "sequence_classification": (_classified, classified_text),
+    "token_classification": (_tagged, tagged_text),
+    "question_answering": (_answered, answered_text),
+    "multiple_choice": (_chosen, chosen_text),
+}
+"""By the head that a folder has: what predicts, and how a prediction is shown to people."""

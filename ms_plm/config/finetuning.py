@@ -9,29 +9,54 @@ from pydantic import Field, model_validator
 from ms_plm.config.sections import Section
 
 
-class OwnTaskSection(Section):
-    """A classification or regression of your own: .tsv or .jsonl files, and which columns hold what."""
+class TextLimits(Section):
+    """How much of a text a model sees at a time."""
 
-    kind: Literal["classification", "regression"] = "classification"
+    max_length: int = Field(128, ge=8, description="tokens of a sample, special tokens included; longer ones are cut")
+    stride: int = Field(128, ge=1, description="questions: tokens from a window of the text to the next")
+    max_question: int = Field(64, ge=1, description="questions: tokens of a question; longer ones are cut")
+    max_answer: int = Field(30, ge=1, description="questions: tokens of the longest answer that is looked for")
+
+
+class OwnTaskSection(Section):
+    """A task of your own: files, and which columns hold what.
+
+    Classification and regression: .tsv or .jsonl. Tokens: a word and its tag a line, blank lines between sentences.
+    Question answering: SQuAD's JSON.
+    """
+
+    kind: Literal["classification", "regression", "tokens", "question_answering"] = "classification"
     train: str = Field(description="file")
     dev: str | None = Field(None, description="file with labels to choose the best checkpoint by; default: none")
     test: str | None = Field(None, description="file to predict")
     text: str = Field("text", description="column of the text: a name of the header, or a number from 0")
     pair: str | None = Field(None, description="column of a second text")
     label: str = Field("label", description="column of the label")
+    word: int = Field(0, description="tokens: column of the word, from 0; from the last one if negative")
+    tag: int = Field(-1, description="tokens: column of its tag")
     header: bool | None = Field(None, description="the first line of a .tsv names the columns; default: if names do")
     labels: tuple[str, ...] | None = Field(None, description="classes in the order of their ids; default: as found")
     metrics: tuple[str, ...] | None = Field(None, description="the first decides; default: by kind")
 
+    @model_validator(mode="after")
+    def _columns(self) -> OwnTaskSection:
+        texts, tokens = {"text", "pair", "label", "header"}, {"word", "tag"}
+        allowed = {"tokens": tokens, "question_answering": set()}.get(self.kind, texts)
+        strange = sorted(self.model_fields_set & ((texts | tokens) - allowed))
+        if strange:
+            raise ValueError(f"kind {self.kind} has no {', '.join(strange)}")
+        if self.kind in ("regression", "question_answering") and self.labels is not None:
+            raise ValueError(f"kind {self.kind} has no labels")
+        return self
 
-class TaskDataSection(Section):
+
+class TaskDataSection(TextLimits):
     """What is learned: a benchmark's task in its official files, or one of your own."""
 
     task: str | None = Field(None, description="a benchmark's task, such as glue/sst-2 or clue/tnews")
     folder: str | None = Field(None, description="where its official files lie")
     own: OwnTaskSection | None = Field(None, description="instead of task and folder")
     lower_case: bool | None = Field(None, description="default: what the model's folder says")
-    max_length: int = Field(128, ge=8, description="tokens of a sample, special tokens included; longer ones are cut")
     lengths: int = Field(6, ge=1, le=6, description="at most so many padded lengths, each a graph to compile")
     rows: int | None = Field(None, gt=0, description="train on so many examples, drawn by train.seed; default: all")
     without_train_texts: bool = Field(False, description="leave out dev examples whose texts stand in the training set")

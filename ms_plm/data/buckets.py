@@ -28,14 +28,16 @@ _POOL = 50
 
 @dataclass(frozen=True)
 class LabelledSamples:
-    """Tokenized samples with what the loss needs of them.
+    """Tokenized samples with what the loss needs of them. A sample is one row of tokens, or `rows_each` of them.
 
     Attributes:
         input_ids, token_type_ids: int32, the rows of all samples behind one another.
-        starts: int64 `[N + 1]`, where each row begins.
-        labels: one row a sample: `[N]` int32 (class) or float32 (number).
-        weights: float32 `[N]`, of each sample in the loss.
+        starts: int64 `[N * rows_each + 1]`, where each row begins; a row that a sample lacks has no tokens.
+        labels: of samples, `[N, ...]` int32 (class, positions) or float32 (number); of tokens, int32 as `input_ids`.
+        weights: float32 `[N]`, of each sample in the loss; of tokens, as `input_ids`.
         pad_id: what rows are filled up with.
+        rows_each: rows of a sample.
+        by_token: labels and weights are those of tokens.
     """
 
     input_ids: np.ndarray
@@ -44,26 +46,43 @@ class LabelledSamples:
     labels: np.ndarray
     weights: np.ndarray
     pad_id: int
+    rows_each: int = 1
+    by_token: bool = False
 
     def __len__(self) -> int:
-        return len(self.starts) - 1
+        return (len(self.starts) - 1) // self.rows_each
 
     @property
     def lengths(self) -> np.ndarray:
-        """Tokens of each sample, int64 `[N]`."""
-        return np.diff(self.starts)
+        """Tokens of each sample's longest row, int64 `[N]`."""
+        return np.diff(self.starts).reshape(-1, self.rows_each).max(1)
+
+    def rows_of(self, indices: np.ndarray) -> np.ndarray:
+        """Rows of samples, int64 `[n * rows_each]`."""
+        return (indices[:, None] * self.rows_each + np.arange(self.rows_each)).reshape(-1)
 
     def rows(self, indices: np.ndarray, length: int) -> Arrays:
-        """Samples padded to a length: `input_ids`, `token_type_ids`, `attention_mask` int32 `[n, length]`, `labels`."""
-        columns = np.arange(length)
-        starts, lengths = self.starts[indices, None], self.lengths[indices, None]
-        real = columns < lengths
+        """Samples padded to a length.
+
+        Returns:
+            `input_ids`, `token_type_ids`, `attention_mask` int32 `[n * rows_each, length]`; `labels` and `weights`
+            `[n, ...]`, or `[n, length]` where tokens have them, 0 at padding.
+        """
+        columns, rows = np.arange(length), self.rows_of(indices)
+        starts = self.starts[rows, None]
+        real = columns < self.starts[rows + 1, None] - starts
         at = np.where(real, starts + columns, 0)
+
+        def filled(values: np.ndarray, empty: int) -> np.ndarray:
+            return np.where(real, values[at], empty).astype(values.dtype)
+
+        tokens = self.by_token
         return {
-            "input_ids": np.where(real, self.input_ids[at], self.pad_id).astype(np.int32),
-            "token_type_ids": np.where(real, self.token_type_ids[at], 0).astype(np.int32),
+            "input_ids": filled(self.input_ids, self.pad_id),
+            "token_type_ids": filled(self.token_type_ids, 0),
             "attention_mask": real.astype(np.int32),
-            "labels": self.labels[indices],
+            "labels": filled(self.labels, 0) if tokens else self.labels[indices],
+            "weights": filled(self.weights, 0) if tokens else self.weights[indices],
         }
 
 
@@ -132,15 +151,21 @@ class BucketedLoader(Updates):
         own = whole[self.rank * self.share : (self.rank + 1) * self.share]
         indices, counted = _indices(own), own >= 0
         arrays = self.samples.rows(indices, int(self.lengths[np.searchsorted(self.lengths, longest)]))
-        arrays["weights"] = np.where(counted, self.samples.weights[indices], 0).astype(np.float32)
-        arrays["dropout_keys"] = keys_of(self.seed, np.full(len(own), epoch), indices, rng.DROPOUT)
-        made = [
-            {name: values[start : start + self.micro_batch] for name, values in arrays.items()}
-            for start in range(0, self.share, self.micro_batch)
-        ]
-        tokens = int(arrays["attention_mask"][counted].sum())
+        arrays["weights"][~counted] = 0
+        rows = self.samples.rows_of(indices)
+        arrays["dropout_keys"] = keys_of(self.seed, np.full(len(rows), epoch), rows, rng.DROPOUT)
+        made = [self._part(arrays, start) for start in range(0, self.share, self.micro_batch)]
+        tokens = int(arrays["attention_mask"].reshape(self.share, -1)[counted].sum())
         weights = {self.term: float(arrays["weights"].sum(dtype=np.float64))}
         return Update(update, weights, tokens, MicroBatches(made, self.finish, ready))
+
+    def _part(self, arrays: Arrays, start: int) -> Arrays:
+        """The micro-batch of the samples from `start` on, of arrays with one or more rows a sample."""
+        part = {}
+        for name, values in arrays.items():
+            rows = len(values) // self.share
+            part[name] = values[start * rows : (start + self.micro_batch) * rows]
+        return part
 
     def _updates_of(self, epoch: int) -> np.ndarray:
         """Samples of every update of an epoch, int64 `[updates, batch]`; ~i is sample i without weight."""
@@ -166,7 +191,7 @@ def _indices(samples: np.ndarray) -> np.ndarray:
 def in_order(
     samples: LabelledSamples, lengths: Sequence[int], batch: int, finish: Callable[[Arrays], Arrays] | None = None
 ) -> Iterator[tuple[np.ndarray, Arrays]]:
-    """Every sample once, from the shortest on: indices `[n]` and arrays of `batch` rows, whose rows beyond n repeat."""
+    """Every sample once, from the shortest on: indices `[n]` and arrays of `batch` samples; those beyond n repeat."""
     order = np.argsort(samples.lengths, kind="stable")
     for start in range(0, len(order), batch):
         indices = order[start : start + batch]

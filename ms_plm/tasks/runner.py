@@ -12,14 +12,14 @@ import numpy as np
 from mindspore import Tensor
 from tqdm import tqdm
 
+from ms_plm.config.finetuning import TextLimits
 from ms_plm.data.benchmarks import BenchmarkTask, Split
-from ms_plm.data.buckets import LabelledSamples
 from ms_plm.data.loader import EvaluationBatch
 from ms_plm.evaluation.metrics import PretrainingSums, content_tokens, masked_sums, next_sentence_sums, perplexity
 from ms_plm.evaluation.scoring import score
 from ms_plm.models.model import Model
+from ms_plm.tasks.kind import TaskKind, TaskLogits, TaskSamples, all_logits
 from ms_plm.tasks.pretraining import PretrainingFigures
-from ms_plm.tasks.text import TextLogits, all_logits, mean_loss, predictions
 from ms_plm.tokenization import Tokenizer
 
 
@@ -153,15 +153,17 @@ class Group(Protocol):
         """Every process's array `[n]`, in the order of ranks: `[ranks, n]`."""
 
 
-class TextEvaluator:
+class TaskEvaluator:
     """Figures of a model on the whole of some splits, again and again; one graph a padded length.
 
     Args:
-        model: with the head of `ms_plm.tasks.text`.
+        model: with the head of the kind.
         task: says how it is scored.
+        kind: of the task.
         splits: by name, the examples and the same tokenized.
+        limits: of lengths.
         lengths: padded lengths, as training has them.
-        batch: rows at once; changes no figure.
+        batch: samples at once; changes no figure.
         group: the processes; each takes its part of the batches.
     """
 
@@ -169,14 +171,16 @@ class TextEvaluator:
         self,
         model: Model,
         task: BenchmarkTask,
-        splits: Mapping[str, tuple[Split, LabelledSamples]],
+        kind: TaskKind,
+        splits: Mapping[str, tuple[Split, TaskSamples]],
+        limits: TextLimits,
         lengths: Sequence[int],
         batch: int,
-        group: Group,
+        group: Group | None = None,
     ) -> None:
-        self.task, self.splits, self.lengths, self.batch, self.group = task, splits, lengths, batch, group
-        self.classes = model.config.num_labels
-        self.graph = TextLogits(model)
+        self.task, self.kind, self.splits, self.limits = task, kind, splits, limits
+        self.lengths, self.batch, self.group = lengths, batch, group
+        self.graph = TaskLogits(model)
 
     def titles(self) -> dict[str, str]:
         """Names of the figures, for people."""
@@ -189,20 +193,34 @@ class TextEvaluator:
     def figures(self) -> dict[str, float]:
         """Loss and metrics of every split, named after it but for the first one; `metric` is the one that decides."""
         found: dict[str, float] = {}
-        for name, (split, samples) in self.splits.items():
-            logits = self.logits(samples)
-            found[self._key(name, "loss")] = mean_loss(logits, samples)
-            labels = split.labels if self.classes > 1 else None
-            made = predictions(logits, labels, self.task)
-            for metric, value in score(self.task, split.examples, made, labels).items():
-                found[self._key(name, metric)] = float(value)
+        for name in self.splits:
+            figures, _ = self.evaluated(name)
+            found |= {self._key(name, figure): value for figure, value in figures.items()}
         return {**found, "metric": found[self.task.metrics[0]]}
 
-    def logits(self, samples: LabelledSamples) -> np.ndarray:
-        """Logits of all samples in their own order, fp32 `[N, L]`."""
+    def evaluated(self, name: str, threshold: float | None = None) -> tuple[dict[str, float], list]:
+        """Figures and predictions of one split; no figures where it has no labels.
+
+        Args:
+            name: of the split.
+            threshold: see `TaskKind.read`.
+        """
+        split, samples = self.splits[name]
+        logits = self.logits(split, samples)
+        reading = self.kind.read(logits, samples, split.labels, self.task, self.limits, threshold)
+        if name.startswith("test") and not samples.rows.weights.any():
+            return {}, reading.predictions
+        figures = {"loss": self.kind.mean_loss(logits, samples.rows)}
+        figures |= score(self.task, split.examples, reading.predictions, split.labels)
+        return {key: float(value) for key, value in (figures | reading.more).items()}, reading.predictions
+
+    def logits(self, split: Split, samples: TaskSamples) -> np.ndarray:
+        """Logits of all samples in their own order, see `all_logits`."""
+        outputs = self.kind.outputs(split.labels, samples.rows)
         group = self.group
-        values = all_logits(self.graph, samples, self.lengths, self.batch, self.classes, group.rank, group.ranks)
-        return group.gather_arrays(values.reshape(-1)).sum(0).reshape(values.shape)
+        parts = (group.rank, group.ranks) if group else ()
+        values = all_logits(self.graph, samples.rows, self.lengths, self.batch, outputs, *parts)
+        return group.gather_arrays(values.reshape(-1)).sum(0).reshape(values.shape) if group else values
 
     def _key(self, split: str, name: str) -> str:
         return name if split == next(iter(self.splits)) else f"{split}_{name}"

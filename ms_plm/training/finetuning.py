@@ -5,22 +5,24 @@ from __future__ import annotations
 import hashlib
 import logging
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
 
 from ms_plm.common.errors import UserError
 from ms_plm.common.processor import cores
+from ms_plm.config.finetuning import OwnTaskSection, TextLimits
 from ms_plm.config.places import place
 from ms_plm.config.recipe import Recipe
-from ms_plm.data.benchmarks import BenchmarkTask, Split, own_texts, read_task
+from ms_plm.data.benchmarks import BenchmarkTask, Example, Split, own_questions, own_texts, own_tokens, read_task
 from ms_plm.data.buckets import BucketedLoader, LabelledSamples, padded_lengths
 from ms_plm.models.folder import open_folder
 from ms_plm.models.model import Model
-from ms_plm.tasks.runner import TextEvaluator
-from ms_plm.tasks.text import HEAD, TERM, TextLoss, balanced_weights, label_numbers, named_task, samples_of
+from ms_plm.tasks.kind import TERM
+from ms_plm.tasks.kinds import KINDS, named_task
+from ms_plm.tasks.runner import TaskEvaluator
 from ms_plm.tokenization import Tokenizer
 from ms_plm.training.assembly import micro_batch
 from ms_plm.training.session import Context, Job, TrainingResult, carry_out
@@ -43,23 +45,23 @@ def open_job(context: Context) -> Job:
     """
     recipe, parallel = context.recipe, context.parallel
     task, splits = open_task(recipe)
+    kind, limits = KINDS[task.kind], recipe.data
     train = _chosen(splits["train"], recipe)
-    labels = None if task.kind == "regression" else train.labels
+    labels = train.labels
     opened = open_folder(place(recipe.model.from_))
     tokenizer = opened.tokenizer
     if recipe.data.lower_case is not None:
         tokenizer = Tokenizer.load(place(recipe.model.from_), lower_case=recipe.data.lower_case)
-    model = opened.build(HEAD, kernels=context.kernels(), new_head=True, seed=recipe.train.seed, labels=labels or 1)
+    outputs = (labels or 1) if kind.labelled else None
+    model = opened.build(kind.head, kernels=context.kernels(), new_head=True, seed=recipe.train.seed, labels=outputs)
     if recipe.model.fresh:
         model.initialise(recipe.train.seed)
     _check_length(model, recipe)
-    class_weights = None
-    if recipe.method.class_weights == "balanced" and labels:
-        class_weights = balanced_weights(label_numbers(train.examples, labels)[0], len(labels))
-    length = recipe.data.max_length
-    samples = samples_of(train.examples, labels, tokenizer, length, class_weights)
+    samples = kind.samples(train.examples, labels, tokenizer, limits, training=True).rows
+    if recipe.method.class_weights == "balanced":
+        samples = _balanced(task, samples, labels)
     held_out = {
-        name: (split, samples_of(split.examples, labels, tokenizer, length))
+        name: (split, kind.samples(split.examples, labels, tokenizer, limits))
         for name, split in splits.items()
         if name.startswith("dev")
     }
@@ -79,7 +81,8 @@ def open_job(context: Context) -> Job:
     )
     evaluator = None
     if held_out:
-        evaluator = TextEvaluator(model, task, held_out, lengths, recipe.impl.eval_batch or size, parallel)
+        batch = recipe.impl.eval_batch or size
+        evaluator = TaskEvaluator(model, task, kind, held_out, limits, lengths, batch, parallel)
     else:
         log.warning("no dev set: no evaluation, and the last checkpoint is the result")
     per_epoch = loader.updates_per_epoch
@@ -87,7 +90,7 @@ def open_job(context: Context) -> Job:
     return Job(
         model=model,
         tokenizer=tokenizer,
-        loss=TextLoss(model),
+        loss=kind.loss(model),
         loader=loader,
         total=recipe.train.steps or math.ceil(recipe.train.epochs * per_epoch),
         fingerprint=_fingerprint(samples, labels),
@@ -97,7 +100,7 @@ def open_job(context: Context) -> Job:
         data=_describe(task, train, held_out, samples, lengths),
         patience=recipe.method.patience,
         keep_best=recipe.train.checkpoint.best != "none",
-        facts={"task": task.name},
+        facts={"task": task.name, "limits": {name: getattr(limits, name) for name in TextLimits.model_fields}},
         titles=evaluator.titles() if evaluator else {},
     )
 
@@ -113,7 +116,7 @@ def open_task(recipe: Recipe) -> tuple[BenchmarkTask, dict[str, Split]]:
         own = data.own
         files = {"train": own.train, **{n: f for n, f in (("dev", own.dev), ("test", own.test)) if f}}
         paths = {name: str(place(file)) for name, file in files.items()}
-        task = own_texts(paths, own.text, own.pair, own.label, own.kind, own.labels, own.metrics, own.header)
+        task = _own_task(own, paths)
         splits = read_task(task, Path(), splits=tuple(name for name in paths if name != "test"))
     else:
         task = named_task(data.task)
@@ -127,6 +130,15 @@ def open_task(recipe: Recipe) -> tuple[BenchmarkTask, dict[str, Split]]:
     return task, splits
 
 
+def _own_task(own: OwnTaskSection, paths: Mapping[str, str]) -> BenchmarkTask:
+    metrics = {"metrics": own.metrics} if own.metrics else {}
+    if own.kind == "tokens":
+        return own_tokens(paths, own.word, own.tag, labels=own.labels, **metrics)
+    if own.kind == "question_answering":
+        return own_questions(paths, **metrics)
+    return own_texts(paths, own.text, own.pair, own.label, own.kind, own.labels, own.metrics, own.header)
+
+
 def _chosen(split: Split, recipe: Recipe) -> Split:
     """The training set, or `data.rows` examples of it, drawn by the seed."""
     rows = recipe.data.rows
@@ -137,15 +149,39 @@ def _chosen(split: Split, recipe: Recipe) -> Split:
 
 
 def _without_train_texts(splits: Mapping[str, Split]) -> dict[str, Split]:
-    seen = {(example.text, example.pair) for example in splits["train"].examples}
+    seen = {_shown(example) for example in splits["train"].examples}
     made = dict(splits)
     for name, split in splits.items():
         if name.startswith("dev"):
-            kept = [example for example in split.examples if (example.text, example.pair) not in seen]
+            kept = [example for example in split.examples if _shown(example) not in seen]
             left_out = len(split.examples) - len(kept)
             log.info("%s: %d of %d texts stand in the training set: left out", name, left_out, len(split.examples))
             made[name] = replace(split, examples=kept)
     return made
+
+
+def _shown(example: Example) -> tuple:
+    """What of an example a model sees."""
+    hidden = {"id", "label", "tags", "answers", "impossible", "group"}
+    return tuple(getattr(example, field.name) for field in fields(example) if field.name not in hidden)
+
+
+def _balanced(task: BenchmarkTask, samples: LabelledSamples, labels: Sequence[str] | None) -> LabelledSamples:
+    """The same samples, weighted so that every class counts the same in sum.
+
+    Raises:
+        UserError: there are no classes.
+    """
+    if not labels:
+        raise UserError(f"method.class_weights: {task.name} has no classes; expected none.")
+    weights = balanced_weights(samples.labels[samples.weights > 0], len(labels))
+    return replace(samples, weights=(samples.weights * weights[samples.labels]).astype(np.float32))
+
+
+def balanced_weights(numbers: np.ndarray, classes: int) -> np.ndarray:
+    """Weight of every class, float `[classes]`, by which all count the same in sum: N / (classes x count)."""
+    counts = np.bincount(numbers, minlength=classes)
+    return len(numbers) / (classes * np.maximum(counts, 1))
 
 
 def _check_length(model: Model, recipe: Recipe) -> None:
@@ -165,8 +201,9 @@ def _fingerprint(samples: LabelledSamples, labels) -> str:
 
 def _describe(task: BenchmarkTask, train: Split, held_out: Mapping, samples: LabelledSamples, lengths) -> str:
     sizes = ", ".join(f"{name} {len(split.examples)}" for name, (split, _) in held_out.items()) or "no dev set"
-    classes = f"{len(train.labels)} classes" if train.labels else "a number"
+    kind = f"{len(train.labels)} classes" if train.labels else task.kind.replace("_", " ")
+    count = f"{len(train.examples)}" + (f" in {len(samples)} windows" if len(samples) != len(train.examples) else "")
     return (
-        f"{task.name}, {classes}; train {len(samples)}, {sizes}; {samples.lengths.mean():.0f} tokens on average, "
+        f"{task.name}, {kind}; train {count}, {sizes}; {samples.lengths.mean():.0f} tokens on average, "
         f"padded to {', '.join(map(str, lengths))}"
     )

@@ -36,7 +36,7 @@ class Progress:
         pending: since the last log line, one row of loss terms an update.
         skipped: updates skipped so far.
         hopeless: skipped in a row at the smallest loss scale.
-        best_step, best_value: the best evaluation so far.
+        best_step, best_value, best_figures: the best evaluation so far.
         worse: evaluations since then.
         first_evaluation, last_evaluation: figures before training and the newest ones.
         tokens: tokens seen.
@@ -49,6 +49,7 @@ class Progress:
     hopeless: int = 0
     best_step: int | None = None
     best_value: float | None = None
+    best_figures: dict[str, float] | None = None
     worse: int = 0
     first_evaluation: dict[str, float] | None = None
     last_evaluation: dict[str, float] | None = None
@@ -62,7 +63,7 @@ class Progress:
         self.worse += 1
         if math.isnan(value) or (self.best_value is not None and value >= self.best_value):
             return False
-        self.best_step, self.best_value, self.worse = self.step, value, 0
+        self.best_step, self.best_value, self.best_figures, self.worse = self.step, value, dict(figures), 0
         return True
 
 

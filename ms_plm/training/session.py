@@ -201,11 +201,12 @@ class Session:
     def save_result(self, progress: Progress) -> Path:
         """Write the model that the run gives."""
         job, target, facts = self.job, self.folder / "model", self.provenance(progress)
+        figures = progress.last_evaluation
         if job.keep_best and progress.best_step not in (None, progress.step):
             assign_weights(job.model, read_weights(self.store.place(progress.best_step)))
-            facts["steps"] = progress.best_step
+            facts["steps"], figures = progress.best_step, progress.best_figures
             log.info("the model of step %d is the result: it was the best one", progress.best_step)
-        save(target, job.model, job.tokenizer, facts)
+        save(target, job.model, job.tokenizer, facts | ({"figures": figures} if figures else {}))
         return target
 
     def _build_step(self) -> TrainingStep:

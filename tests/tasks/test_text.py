@@ -8,19 +8,16 @@ import tiny_run
 from mindspore import Tensor
 
 from ms_plm.common.errors import UserError
+from ms_plm.config.finetuning import TextLimits
 from ms_plm.config.model import ModelConfig
 from ms_plm.data.benchmarks import TASKS, TextExample
 from ms_plm.kernels import Call, Kernels
 from ms_plm.models.model import Model
-from ms_plm.tasks.text import (
-    TextLogits,
-    TextLoss,
-    balanced_weights,
-    label_numbers,
-    mean_loss,
-    predictions,
-    samples_of,
-)
+from ms_plm.tasks.kind import TaskLogits
+from ms_plm.tasks.text import TextKind, TextLoss, label_numbers
+from ms_plm.training.finetuning import balanced_weights
+
+KIND = TextKind()
 
 EXAMPLES = [
     TextExample("0", "ba be bi", "da", "good", None),
@@ -31,7 +28,7 @@ EXAMPLES = [
 
 def test_samples_hold_the_tokens_of_each_text_and_what_they_count():
     tokenizer = tiny_run.tokenizer()
-    made = samples_of(EXAMPLES, ["bad", "good"], tokenizer, 24)
+    made = KIND.samples(EXAMPLES, ["bad", "good"], tokenizer, TextLimits(max_length=24)).rows
     for number, example in enumerate(EXAMPLES):
         alone = tokenizer([example.text], [example.pair], 24)
         row = made.rows(np.array([number]), 24)
@@ -64,8 +61,9 @@ def test_balanced_classes_weigh_the_same_in_sum():
 
 def test_predictions_are_names_or_numbers_within_bounds():
     logits = np.array([[0.1, 0.4], [2.0, -1.0]])
-    assert predictions(logits, ["bad", "good"]) == ["good", "bad"]
-    assert predictions(np.array([[6.0], [-1.0], [2.5]]), None, TASKS["glue/sts-b"]) == [5.0, 0.0, 2.5]
+    assert KIND.read(logits, None, ["bad", "good"], TASKS["glue/sst-2"]).predictions == ["good", "bad"]
+    numbers = np.array([[6.0], [-1.0], [2.5]])
+    assert KIND.read(numbers, None, None, TASKS["glue/sts-b"]).predictions == [5.0, 0.0, 2.5]
 
 
 @pytest.mark.parametrize("labels", [("bad", "good", "fair"), 1])
@@ -85,15 +83,15 @@ def test_the_loss_is_the_weighted_sum_over_samples(labels):
         TextExample(str(n), text, None, answer, None)
         for n, (text, answer) in enumerate(zip(("ba be", "da", "fi fo fu"), answers, strict=True))
     ]
-    samples = samples_of(examples, names, tiny_run.tokenizer(), 8)
+    samples = KIND.samples(examples, names, tiny_run.tokenizer(), TextLimits(max_length=8)).rows
     arrays = samples.rows(np.arange(3), 8)
     weights = np.array([1.0, 0.0, 2.0], np.float32)
     inputs = [Tensor(arrays[name]) for name in ("input_ids", "token_type_ids", "attention_mask")]
-    logits = TextLogits(model)(*inputs).asnumpy().astype(np.float64)
+    logits = TaskLogits(model)(*inputs).asnumpy().astype(np.float64)
     if labels == 1:
         losses = (logits[:, 0] - np.array(answers)) ** 2
     else:
         losses = np.log(np.exp(logits).sum(1)) - logits[np.arange(3), arrays["labels"]]
     found = TextLoss(model)(None, *inputs, Tensor(arrays["labels"]), Tensor(weights)).asnumpy()
     np.testing.assert_allclose(found, [(losses * weights).sum()], rtol=1e-5)
-    np.testing.assert_allclose(mean_loss(logits, samples), losses.mean(), rtol=1e-6)
+    np.testing.assert_allclose(KIND.mean_loss(logits, samples), losses.mean(), rtol=1e-6)

@@ -145,7 +145,7 @@ def test_a_resolved_recipe_reads_as_the_same(recipe: Path, tmp_path: Path) -> No
     ("changes", "text"),
     [
         ({"data.task": "glue/sst", "data.folder": "x"}, "no task 'glue/sst'. Did you mean glue/sst-2?"),
-        ({"data.task": "squad1", "data.folder": "x"}, "is a task of question answering"),
+        ({"data.task": "squad1", "data.folder": "x"}, "no file of squad1's train split"),
         ({"data.own.train": "nowhere.tsv"}, "nowhere.tsv"),
         ({"data.own.text": "setence"}, "setence"),
     ],

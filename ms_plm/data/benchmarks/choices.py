@@ -30,6 +30,8 @@ Read = Iterator[tuple[Place, ChoiceExample]]
 GAP = "[MASK]" * 4
 """What stands where an idiom is asked for; they have four characters, rarely more. In a call of the tokenizer it is
 the token that it names."""
+PLACEHOLDER = "@placeholder"
+"""What stands in ReCoRD's questions where an entity is asked for."""
 OTHER_GAP = "[UNK]"
 """What stands where another idiom of the same text is asked for."""
 _IDIOM = re.compile(r"#idiom\d*#")
