@@ -42,7 +42,9 @@ class OwnTaskSection(Section):
     def _columns(self) -> OwnTaskSection:
         texts, tokens = {"text", "pair", "label", "header"}, {"word", "tag"}
         allowed = {"tokens": tokens, "question_answering": set()}.get(self.kind, texts)
-        strange = sorted(self.model_fields_set & ((texts | tokens) - allowed))
+        fields = type(self).model_fields
+        given = {name for name in texts | tokens if getattr(self, name) != fields[name].default}
+        strange = sorted(given - allowed)
         if strange:
             raise ValueError(f"kind {self.kind} has no {', '.join(strange)}")
         if self.kind in ("regression", "question_answering") and self.labels is not None:
