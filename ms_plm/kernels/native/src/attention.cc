@@ -59,9 +59,10 @@ struct Problem {
     dropout_factors(site, sample_keys + 2 * sample, static_cast<std::uint32_t>(first), keys, draws, out);
   }
 
-  void add_masks(Index sample, Index query, float *__restrict x) const {
+  // Scores from products: oneDNN multiplies bf16 products by a factor one number at a time, so it is done here.
+  void scale_and_mask(Index sample, Index query, float *__restrict x) const {
     const float *__restrict line = mask + sample * mask_batch_stride + query * mask_row_stride;
-    for (Index j = 0; j < keys; ++j) x[j] += line[j];
+    for (Index j = 0; j < keys; ++j) x[j] = x[j] * scale + line[j];
     if (causal)
       for (Index j = std::max<Index>(0, query + query_offset + 1); j < keys; ++j) x[j] += kMasked;
   }
@@ -140,15 +141,15 @@ void forward(const Arguments &arguments) {
     const Scratch<Element> weights(P::kRounds ? block * keys : 0), weights_along(P::kRounds ? block * rows : 0);
     for (Index first = 0; first < queries; first += block) {
       const Index count = std::min(block, queries - first);
-      P::gemm('N', 'T', count, keys, size, problem.scale, query + first * width, width, key, width, 0.0f, scores.data(),
+      P::gemm('N', 'T', count, keys, size, 1.0f, query + first * width, width, key, width, 0.0f, scores.data(),
               keys);
       if constexpr (kRelative)
-        P::gemm('N', 'T', count, rows, size, problem.scale, query + first * width, width, table.data(), size, 0.0f,
+        P::gemm('N', 'T', count, rows, size, 1.0f, query + first * width, width, table.data(), size, 0.0f,
                 along.data(), rows);
       for (Index i = 0; i < count; ++i) {
         float *__restrict x = &scores[i * keys];
         if constexpr (kRelative) problem.spread(first + i, &along[i * rows], x);
-        problem.add_masks(sample, first + i, x);
+        problem.scale_and_mask(sample, first + i, x);
         float largest = -INFINITY, sum = 0.0f;
 #pragma omp simd reduction(max : largest)
         for (Index j = 0; j < keys; ++j) largest = x[j] > largest ? x[j] : largest;
@@ -212,10 +213,10 @@ void backward(const Arguments &arguments) {
       const Index count = std::min(block, queries - first);
       const float more = first > 0 ? 1.0f : 0.0f;
       const Element *query_block = query + first * width, *out_block = out + first * width;
-      P::gemm('N', 'T', count, keys, size, problem.scale, query_block, width, key, width, 0.0f, weights.data(), keys);
+      P::gemm('N', 'T', count, keys, size, 1.0f, query_block, width, key, width, 0.0f, weights.data(), keys);
       P::gemm('N', 'T', count, keys, size, 1.0f, out_block, width, value, width, 0.0f, slopes.data(), keys);
       if constexpr (kRelative) {
-        P::gemm('N', 'T', count, rows, size, problem.scale, query_block, width, table.data(), size, 0.0f, along.data(),
+        P::gemm('N', 'T', count, rows, size, 1.0f, query_block, width, table.data(), size, 0.0f, along.data(),
                 rows);
         P::gemm('N', 'T', count, rows, size, 1.0f, out_block, width, table.data(), size, 0.0f, slopes_along.data(),
                 rows);
@@ -227,7 +228,7 @@ void backward(const Arguments &arguments) {
           problem.spread(first + i, &along[i * rows], x);
           problem.spread(first + i, &slopes_along[i * rows], y);
         }
-        problem.add_masks(sample, first + i, x);
+        problem.scale_and_mask(sample, first + i, x);
         if (problem.site.drops()) problem.factors(sample, head, first + i, draws.data(), factors.data());
         const float *__restrict factor = factors.data();
         const float total = log_sum[pair * queries + first + i];

@@ -7,8 +7,8 @@ namespace {
 
 enum Configuration { kPrecision, kActivation };
 
-// Products g^T x along many rows are slow in oneDNN where a piece is small (it then does not copy its operands into
-// panels); g is transposed first there.
+// fp32 products g^T x along many rows are slow in oneDNN where a piece is small (it then does not copy its operands
+// into panels); g is transposed first there.
 bool transposing_is_faster(Index m, Index n, Index k) {
   const Grid cut = grid(m, n, k);
   const double height = static_cast<double>(m / cut.rows), width = static_cast<double>(n / cut.columns);
@@ -96,7 +96,7 @@ void backward(const Arguments &arguments) {
   const Element *gradient = copy.data();
   if constexpr (!kCopies) gradient = dy;
   const Operand<P> x(arguments.floats(1), rows * inputs), weight(arguments.floats(2), outputs * inputs);
-  const bool turned = transposing_is_faster(outputs, inputs, rows);
+  const bool turned = sizeof(Element) == sizeof(float) && transposing_is_faster(outputs, inputs, rows);
   const Scratch<Element> across(turned ? rows * outputs : 0);
   if (turned) transpose(gradient, rows, outputs, across.data());
   Products<P> products;
