@@ -83,6 +83,15 @@ class TaskEvaluateSection(Section):
 class FinetuneMethod(Section):
     """What only fine-tuning has."""
 
+    layer_decay: float = Field(
+        1.0, gt=0, le=1, description="each layer learns at so much of the rate of the one above; 1: at the same rate"
+    )
+    fgm: float = Field(
+        0.0,
+        ge=0,
+        description="FGM: how far each sequence's word embeddings are moved against the model, a small part of their "
+        "length; 0: not at all",
+    )
     class_weights: Literal["none", "balanced"] = Field(
         "none", description="balanced: every class counts the same, however rare"
     )

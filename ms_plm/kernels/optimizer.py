@@ -1,11 +1,12 @@
 """`optimizer_update` (writes in place) and `gradient_norm`.
 
-    cell = kernels.build("optimizer_update", options=OptimizerSection, decays=(True, ...))
+    cell = kernels.build("optimizer_update", options=OptimizerSection, decays=(True, ...), rates=(1.0, ...))
     cell(parameters, first, second, gradients, factor, learning_rate, count)
 
 Tuples of one length; moments fp32 like the parameters. fp32 scalars: factor, by which every gradient is multiplied
 before use (1 / loss scale x clipping); learning_rate; count, the number of updates including this one (bias
-correction). Decay is decoupled and applies where `decays` says so.
+correction). Decay is decoupled and applies where `decays` says so. `rates` is each tensor's share of learning_rate,
+and so of AdamW's decay.
 
 AdamW: Loshchilov and Hutter, arXiv 1711.05101 (with bias correction). LAMB: You et al., arXiv 1904.00962,
 algorithm 2; tensors without decay take the plain Adam step. `variant: nezha`: NEZHA's optimization.py 223-309, where
@@ -53,11 +54,23 @@ def _matmul_norm(call: Call) -> GradientNorm:
     return GradientNorm(call, _matmul_squares)
 
 
+_SIGNATURE = (*["Tensor"] * 6, "Number", "Number", "Bool", "Number", *["Tensor"] * 4)
+"""Of every rule: what all tensors share, then one tensor's own `decays`, `rates`, values, moments and gradient."""
+
+
+def _share(rate, share):
+    """`rate` times a number that is known when the graph is compiled; 1 costs nothing."""
+    return rate if share == 1.0 else rate * share
+
+
 _adamw = ops.MultitypeFuncGraph("adamw")
 
 
-@_adamw.register(*["Tensor"] * 6, "Number", "Number", "Bool", *["Tensor"] * 4)
-def _(factor, rate, decay_rate, root_1, root_2, epsilon, beta1, beta2, decays, parameter, first, second, gradient):
+@_adamw.register(*_SIGNATURE)
+def _(
+    factor, rate, decay_rate, root_1, root_2, epsilon, beta1, beta2, decays, share, parameter, first, second, gradient
+):
+    rate, decay_rate = _share(rate, share), _share(decay_rate, share)
     gradient = gradient * factor
     m = beta1 * first + (1.0 - beta1) * gradient
     v = beta2 * second + (1.0 - beta2) * gradient * gradient
@@ -73,8 +86,11 @@ _fused_adamw = ops.MultitypeFuncGraph("fused_adamw")
 _adam = ops.Adam()
 
 
-@_fused_adamw.register(*["Tensor"] * 6, "Number", "Number", "Bool", *["Tensor"] * 4)
-def _(factor, rate, decay_rate, power_1, power_2, epsilon, beta1, beta2, decays, parameter, first, second, gradient):
+@_fused_adamw.register(*_SIGNATURE)
+def _(
+    factor, rate, decay_rate, power_1, power_2, epsilon, beta1, beta2, decays, share, parameter, first, second, gradient
+):
+    rate, decay_rate = _share(rate, share), _share(decay_rate, share)
     if decays:
         ops.assign(parameter, parameter * (1.0 - decay_rate))
     return _adam(parameter, first, second, power_1, power_2, rate, beta1, beta2, epsilon, gradient * factor)[0]
@@ -83,8 +99,9 @@ def _(factor, rate, decay_rate, power_1, power_2, epsilon, beta1, beta2, decays,
 _lamb = ops.MultitypeFuncGraph("lamb")
 
 
-@_lamb.register(*["Tensor"] * 6, "Number", "Number", "Bool", *["Tensor"] * 4)
-def _(factor, rate, decay, root_1, root_2, epsilon, beta1, beta2, decays, parameter, first, second, gradient):
+@_lamb.register(*_SIGNATURE)
+def _(factor, rate, decay, root_1, root_2, epsilon, beta1, beta2, decays, share, parameter, first, second, gradient):
+    rate = _share(rate, share)
     gradient = gradient * factor
     m = beta1 * first + (1.0 - beta1) * gradient
     v = beta2 * second + (1.0 - beta2) * gradient * gradient
@@ -105,8 +122,9 @@ def _(factor, rate, decay, root_1, root_2, epsilon, beta1, beta2, decays, parame
 _lamb_nezha = ops.MultitypeFuncGraph("lamb_nezha")
 
 
-@_lamb_nezha.register(*["Tensor"] * 6, "Number", "Number", "Bool", *["Tensor"] * 4)
-def _(factor, rate, decay, root_1, root_2, epsilon, beta1, beta2, decays, parameter, first, second, gradient):
+@_lamb_nezha.register(*_SIGNATURE)
+def _(factor, rate, decay, root_1, root_2, epsilon, beta1, beta2, decays, share, parameter, first, second, gradient):
+    rate = _share(rate, share)
     gradient = gradient * factor
     m = beta1 * first + (1.0 - beta1) * gradient
     v = beta2 * second + (1.0 - beta2) * gradient * gradient
@@ -128,9 +146,16 @@ def _(factor, rate, decay, root_1, root_2, epsilon, beta1, beta2, decays, parame
 class OptimizerUpdate(nn.Cell):
     """Maps one tensor's update over all parameters."""
 
-    def __init__(self, call: Call, options: OptimizerSection, decays: tuple[bool, ...], fused: bool = False) -> None:
+    def __init__(
+        self,
+        call: Call,
+        options: OptimizerSection,
+        decays: tuple[bool, ...],
+        rates: tuple[float, ...],
+        fused: bool = False,
+    ) -> None:
         super().__init__()
-        self.decays, self.fused, self.adamw = decays, fused, options.name == "adamw"
+        self.decays, self.rates, self.fused, self.adamw = decays, rates, fused, options.name == "adamw"
         self.beta1, self.beta2 = options.beta1, options.beta2
         self.b1, self.b2 = Tensor(options.beta1, ms.float32), Tensor(options.beta2, ms.float32)
         self.epsilon = Tensor(options.epsilon, ms.float32)
@@ -151,11 +176,13 @@ class OptimizerUpdate(nn.Cell):
         else:
             power_1, power_2 = 1.0 - power_1, 1.0 - power_2
         rule = ops.partial(self.rule, factor, learning_rate, decay, power_1, power_2, epsilon, self.beta1, self.beta2)
-        return self.map(rule, self.decays, parameters, first, second, gradients)
+        return self.map(rule, self.decays, self.rates, parameters, first, second, gradients)
 
 
-def _fused(call: Call, options: OptimizerSection, decays: tuple[bool, ...]) -> OptimizerUpdate:
-    return OptimizerUpdate(call, options, decays, fused=True)
+def _fused(
+    call: Call, options: OptimizerSection, decays: tuple[bool, ...], rates: tuple[float, ...]
+) -> OptimizerUpdate:
+    return OptimizerUpdate(call, options, decays, rates, fused=True)
 
 
 def _adamw_only(options: OptimizerSection | None = None, **arguments) -> str | None:

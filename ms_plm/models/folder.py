@@ -122,6 +122,8 @@ class ModelFolder:
                 f"{self.weights.path}: the {head} head is for {other}, but labels asks for {_said(config)}. Load it "
                 "with new_head=True to start with fresh weights for them, or leave labels out."
             )
+        if labels is not None and head not in absent and not other:
+            _log.info("%s: its %s head for %s is kept", self.weights.path, head, _said(config))
         absent += [head] if other else []
         model = Model(config, head, kernels, pooler=pooler)
         if absent:

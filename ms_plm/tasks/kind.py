@@ -40,6 +40,8 @@ class TaskSamples:
 class TaskLoss(nn.Cell):
     """The weighted sum of a task's losses over a micro-batch, fp32 `[1]`; see `sum_of` of each kind.
 
+    It may be perturbed: see `ms_plm.training.forward`.
+
     Args:
         model: with the head of the kind.
     """
@@ -52,9 +54,9 @@ class TaskLoss(nn.Cell):
         self.model = model
         self.cross_entropy_sum = model.kernels.build("cross_entropy_sum")
 
-    def construct(self, rng, input_ids, token_type_ids, attention_mask, labels, weights):
+    def construct(self, rng, input_ids, token_type_ids, attention_mask, labels, weights, words=None):
         model = self.model
-        hidden = model.encoder(input_ids, token_type_ids, attention_mask, rng)[0]
+        hidden = model.encoder(input_ids, token_type_ids, attention_mask, rng, words)[0]
         logits = model.task_logits(hidden, rng)
         return ops.stack((self.sum_of(logits, attention_mask, labels, weights),))
 

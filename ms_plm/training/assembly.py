@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import logging
+from collections.abc import Callable
 
 from mindspore import nn
 
+from ms_plm.config.finetuning import FinetuneMethod
 from ms_plm.config.precision import PrecisionPolicy
 from ms_plm.config.recipe import Recipe
 from ms_plm.kernels import Call, Kernels
 from ms_plm.models.model import Model
+from ms_plm.training.forward import AdversarialForward, Forward
 from ms_plm.training.hardware import Device
+from ms_plm.training.optimizer import layer_rates
 from ms_plm.training.overflow import NpuStatus
 from ms_plm.training.sharding import Sharding
 from ms_plm.training.step import StepOptions, TrainingStep
@@ -56,7 +61,7 @@ def build_step(
     """The compiled update of a recipe.
 
     Args:
-        recipe: its train and impl sections count.
+        recipe: its train, method and impl sections count.
         loss: see `TrainingStep`; over `model`.
         model: its parameters that require gradients are trained.
         policy: decides on a loss scale.
@@ -71,8 +76,27 @@ def build_step(
     if impl.recompute:
         model.encoder.recompute_layers()
     status = NpuStatus if policy.loss_scaling and policy.overflow == "saturates" else None
-    options = StepOptions(train.clip_norm, scale, impl.loss_scale_window, ranks, status)
+    forward, rates = _method(recipe, model)
+    options = StepOptions(train.clip_norm, scale, impl.loss_scale_window, ranks, status, forward, rates)
     return TrainingStep(loss, trained(model), train, model.kernels, options, micro_batches > 1, sharding)
+
+
+def _method(recipe: Recipe, model: Model) -> tuple[Callable[..., nn.Cell], dict[str, float] | None]:
+    """How a recipe of fine-tuning wants losses and gradients made, and the parameters' shares of the rate."""
+    method = recipe.method if isinstance(recipe.method, FinetuneMethod) else FinetuneMethod()
+    forward, rates, layers = Forward, None, model.config.num_hidden_layers
+    if method.layer_decay != 1.0:
+        rates = layer_rates(trained(model), layers, method.layer_decay)
+        log.info(
+            "method.layer_decay: pooler and head learn at the whole rate, layers at %.3g of it (top) to %.3g, "
+            "embeddings at %.3g",
+            *(method.layer_decay**steps for steps in (1, layers, layers + 1)),
+        )
+    if method.fgm:
+        table = model.encoder.embeddings.word_embeddings.weight
+        forward = functools.partial(AdversarialForward, table=table, epsilon=method.fgm)
+        log.info("method.fgm: every update adds the gradients at perturbed word embeddings (about twice the time)")
+    return forward, rates
 
 
 def trained(model: nn.Cell) -> dict:

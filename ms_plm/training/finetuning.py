@@ -96,7 +96,7 @@ def open_job(context: Context) -> Job:
         fingerprint=_fingerprint(samples, labels),
         evaluate=evaluator.figures if evaluator else None,
         evaluate_every=max(1, round(recipe.evaluate.every_epochs * per_epoch)),
-        flops_per_token=training_flops(model.config, mean_length, 0.0),
+        flops_per_token=training_flops(model.config, mean_length, 0.0) * (2 if recipe.method.fgm else 1),
         data=_describe(task, train, held_out, samples, lengths),
         patience=recipe.method.patience,
         keep_best=recipe.train.checkpoint.best != "none",

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable, Mapping
+
 import mindspore as ms
 import numpy as np
 from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
@@ -18,6 +21,29 @@ def decays(name: str) -> bool:
     return not (name.endswith("bias") or "norm." in name)
 
 
+_LAYER = re.compile(r"encoder\.layers\.(\d+)\.")
+
+
+def layer_rates(names: Iterable[str], layers: int, decay: float) -> dict[str, float]:
+    """Each parameter's share of the learning rate under layer-wise decay: decay ^ (layers + 1 - i).
+
+    i is 0 for the embeddings, 1 to `layers` for the layers from below, `layers + 1` (the whole rate) for pooler and
+    heads. The numbering is that of BEiT (arXiv 2106.08254); the method that of Sun et al. (arXiv 1905.05583, section
+    5.3.4) and ELECTRA (arXiv 2003.10555), whose code lets the layers begin one step lower, at decay ^ 2.
+
+    Args:
+        names: of parameters, paths of cells.
+        layers: number of layers of the encoder.
+        decay: 1: the same rate everywhere.
+    """
+    rates = {}
+    for name in names:
+        layer = _LAYER.match(name)
+        depth = int(layer[1]) + 1 if layer else 0 if name.startswith("encoder.embeddings.") else layers + 1
+        rates[name] = decay ** (layers + 1 - depth)
+    return rates
+
+
 class Optimizer(nn.Cell):
     """Holds fp32 moments and updates parameters in place through the kernel `optimizer_update`.
 
@@ -26,6 +52,7 @@ class Optimizer(nn.Cell):
         options: constants.
         kernels: implementations.
         sharding: of the moments among processes; None: all are here.
+        rates: each parameter's share of the learning rate; None: all of it.
     """
 
     def __init__(
@@ -34,6 +61,7 @@ class Optimizer(nn.Cell):
         options: OptimizerSection,
         kernels: Kernels,
         sharding: Sharding | None = None,
+        rates: Mapping[str, float] | None = None,
     ) -> None:
         super().__init__(auto_prefix=False)
         self.sharding = sharding or Sharding({name: parameter.shape for name, parameter in named.items()})
@@ -44,7 +72,10 @@ class Optimizer(nn.Cell):
         self.applied = Parameter(Tensor(0, ms.int32), name="applied_updates", requires_grad=False)
         self.idle = not own  # more processes than tensors
         if own:
-            self.update = kernels.build("optimizer_update", options=options, decays=tuple(map(decays, own)))
+            shares = tuple(rates[name] if rates else 1.0 for name in own)
+            self.update = kernels.build(
+                "optimizer_update", options=options, decays=tuple(map(decays, own)), rates=shares
+            )
 
     @staticmethod
     def _moments(prefix: str, named: dict[str, Parameter]) -> ParameterTuple:

@@ -19,6 +19,7 @@ from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
 
 from ms_plm.config.recipe import TrainSection
 from ms_plm.kernels import Kernels
+from ms_plm.training.forward import Forward
 from ms_plm.training.optimizer import Optimizer
 from ms_plm.training.overflow import LARGEST, WatchedForward
 from ms_plm.training.sharding import HandOut, Sharding
@@ -33,6 +34,8 @@ class StepOptions(NamedTuple):
         window: good updates after which the scale doubles.
         ranks: number of processes whose gradients are added.
         status: for chips whose overflow saturates, makes the cell that reads their register; see `training.overflow`.
+        forward: makes the cell that gives losses and gradients of a micro-batch; see `training.forward`.
+        rates: each parameter's share of the learning rate, by name; None: all of it.
     """
 
     clip_norm: float = 1.0
@@ -40,6 +43,8 @@ class StepOptions(NamedTuple):
     window: int = 1000
     ranks: int = 1
     status: Callable[[], nn.Cell] | None = None
+    forward: Callable[[nn.Cell, ParameterTuple], nn.Cell] = Forward
+    rates: Mapping[str, float] | None = None
 
 
 class StepResult(NamedTuple):
@@ -145,23 +150,6 @@ class ApplyGradients(nn.Cell):
                 ops.assign(self.scale, ops.maximum(scale / 2.0, Tensor(1.0, ms.float32)))
                 ops.assign(self.good, ops.zeros_like(self.good))
         return norm, finite, scale
-
-
-class _Forward(nn.Cell):
-    """Loss terms divided by their weights, and the gradients of their sum times the loss scale."""
-
-    def __init__(self, loss: nn.Cell, parameters: ParameterTuple) -> None:
-        super().__init__(auto_prefix=False)
-        self.loss = loss
-        self.value_and_grad = ms.value_and_grad(self._scaled_sum, None, parameters, has_aux=True)
-
-    def _scaled_sum(self, scale, inverse_weights, *inputs):
-        terms = self.loss(*inputs) * inverse_weights
-        return ops.reduce_sum(terms) * scale, terms
-
-    def construct(self, scale, inverse_weights, *inputs):
-        (_, terms), gradients = self.value_and_grad(scale, inverse_weights, *inputs)
-        return terms, gradients
 
 
 class _Gradients(nn.Cell):
@@ -290,9 +278,9 @@ class TrainingStep:
     ) -> None:
         self.loss, self.accumulate, self.sharding = loss, accumulate, sharding
         parameters = ParameterTuple(list(named.values()))
-        self.optimizer = Optimizer(dict(named), train.optimizer, kernels, sharding)
+        self.optimizer = Optimizer(dict(named), train.optimizer, kernels, sharding, options.rates)
         self.applier = ApplyGradients(self.optimizer, options)
-        forward, add = _Forward(loss, parameters), AddGradients(options, kernels)
+        forward, add = options.forward(loss, parameters), AddGradients(options, kernels)
         if options.status is not None:
             forward = WatchedForward(forward, options.status())
         if accumulate:

@@ -70,13 +70,14 @@ def test_evaluation_takes_stock_operators(operation: str) -> None:
     assert "is for training; evaluation and exported graphs use stock operators" in reason
 
 
-LAMB = {"options": OptimizerSection(name="lamb"), "decays": (True,)}
+LAMB = {"options": OptimizerSection(name="lamb"), "decays": (True,), "rates": (1.0,)}
+ADAMW = {**LAMB, "options": OptimizerSection(name="adamw")}
 
 
 def test_the_log_names_the_optimizer_that_runs(caplog: pytest.LogCaptureFixture, without_native: None) -> None:
     with caplog.at_level(logging.INFO, "ms_plm.kernels.choice"):
         update = Kernels(CPU_TRAINING).build("optimizer_update", **LAMB)
-        Kernels(CPU_TRAINING).build("optimizer_update", options=OptimizerSection(name="adamw"), decays=(True,))
+        Kernels(CPU_TRAINING).build("optimizer_update", **ADAMW)
     assert not update.fused
     assert [record.message for record in caplog.records if "optimizer_update" in record.message] == [
         "kernel optimizer_update: reference (fastest that serves this run; passed over: fused_adam computes AdamW, "

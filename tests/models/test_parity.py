@@ -14,7 +14,7 @@ from ms_plm.kernels import Call, Kernels
 from ms_plm.models.folder import load
 from ms_plm.models.names import name_table
 from ms_plm.tasks.pretraining import PretrainingLoss
-from ms_plm.training.step import _Forward
+from ms_plm.training.forward import Forward
 
 CASES = [
     ("nezha_k8", 16, "auto"),
@@ -46,7 +46,7 @@ def case(request):
     out = model(ids, types, mask)
     count = len(golden["masked_positions"])
     names, parameters = zip(*model.parameters_and_names(), strict=True)
-    forward = _Forward(loss, ParameterTuple(parameters))
+    forward = Forward(loss, ParameterTuple(parameters))
     weights = Tensor(np.array([1 / count, 1 / len(ids)], np.float32))
     labels = Tensor(golden["masked_labels"]), Tensor(np.ones(count, np.float32)), Tensor(golden["next_sentence_labels"])
     positions = Tensor(golden["masked_positions"])

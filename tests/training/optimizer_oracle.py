@@ -22,16 +22,22 @@ class OracleOptimizer:
         decays: names of those that decay.
         options: constants.
         clip: largest global gradient norm.
+        rates: what a parameter's learning rate is multiplied by, by name; others learn at the whole rate.
     """
 
     def __init__(
-        self, parameters: dict[str, np.ndarray], decays: set[str], options: OptimizerSection, clip: float
+        self,
+        parameters: dict[str, np.ndarray],
+        decays: set[str],
+        options: OptimizerSection,
+        clip: float,
+        rates: dict[str, float] | None = None,
     ) -> None:
         self.parameters = {name: value.astype(np.float64) for name, value in parameters.items()}
         self.first = {name: np.zeros(value.shape) for name, value in parameters.items()}
         self.second = {name: np.zeros(value.shape) for name, value in parameters.items()}
         self.decays, self.options, self.clip, self.count = decays, options, clip, 0
-        self.largest_ratio = 0.0
+        self.largest_ratio, self.rates = 0.0, rates or {}
         self.beta1, self.beta2 = (float(np.float32(beta)) for beta in (options.beta1, options.beta2))
 
     def update(self, gradients: dict[str, np.ndarray], rate: float) -> float:
@@ -40,7 +46,8 @@ class OracleOptimizer:
         factor = min(1.0, self.clip / norm) if self.clip else 1.0
         self.count += 1
         for name, gradient in gradients.items():
-            self.parameters[name] = self.parameters[name] - rate * self._step(name, gradient * factor)
+            own = rate * self.rates.get(name, 1.0)
+            self.parameters[name] = self.parameters[name] - own * self._step(name, gradient * factor)
         return norm
 
     def _step(self, name: str, gradient: np.ndarray) -> np.ndarray:

@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tiny_job
 import tiny_run
 
 import ms_plm
 from ms_plm.common.errors import UserError
 from ms_plm.config.loading import load_recipe, save_resolved
 from ms_plm.config.model import ModelConfig
-from ms_plm.training.finetuning import open_task
+from ms_plm.config.precision import policy_for
+from ms_plm.config.recipe import Recipe
+from ms_plm.models.folder import named_tensors
+from ms_plm.training.assembly import build_step
+from ms_plm.training.finetuning import open_job, open_task
+from ms_plm.training.hardware import open_device
+from ms_plm.training.parallel import Parallel
+from ms_plm.training.session import Context, Job
 from ms_plm.training.step import TrainingStep
 
 RECIPE = """\
@@ -164,6 +173,10 @@ def test_what_cannot_be_learned_is_named(recipe: Path, changes: dict, text: str)
         ({"data.corpus": "x"}, "data.corpus: unknown key"),
         ({"evaluate.every": 10}, "evaluate.every: unknown key"),
         ({"train.checkpoint.best": "accuracy"}, "expected metric, loss or none"),
+        ({"method.layer_decay": 0}, "method.layer_decay: expected greater than 0, found 0."),
+        ({"method.layer_decay": 1.5}, "method.layer_decay: expected less than or equal to 1, found 1.5."),
+        ({"method.fgm": -1}, "method.fgm: expected greater than or equal to 0, found -1."),
+        ({"method.fgm": "on"}, "method.fgm: expected number, found 'on'."),
     ],
 )
 def test_a_recipe_that_cannot_be_is_refused(recipe: Path, changes: dict, text: str) -> None:
@@ -180,3 +193,97 @@ def test_texts_of_the_training_set_are_left_out_of_dev_where_asked(recipe: Path,
     kept = open_task(load_recipe(recipe, changes))[1]["dev"].examples
     cleaned = open_task(load_recipe(recipe, {**changes, "data.without_train_texts": True}))[1]["dev"].examples
     assert (len(kept), len(cleaned)) == (39, 37)
+
+
+# ---- methods ----
+
+
+def opened(recipe: Path, **changes: object) -> tuple[Recipe, Job]:
+    """What a recipe trains, without training it."""
+    loaded = load_recipe(recipe, {key.replace("__", "."): value for key, value in changes.items()})
+    device = open_device(loaded.impl)
+    policy = policy_for(loaded.impl.precision, device.name)
+    return loaded, open_job(Context(loaded, device, policy, Parallel(loaded.impl.parallel, device.name)))
+
+
+def test_lower_layers_move_less_by_the_decay(recipe: Path) -> None:
+    """AdamW's first step is the rate in every entry that has a gradient; here through the recipe and the real step."""
+    rate, optimizer = 1e-2, {"learning_rate": 1e-2, "epsilon": 1e-20, "weight_decay": 0.0}
+    loaded, job = opened(recipe, method__layer_decay=0.5, train__optimizer=optimizer)
+    with tiny_run.listening() as log:
+        step = build_step(loaded, job.loss, job.model, policy_for("fp32", "cpu"))
+    assert "layers at 0.5 of it (top) to 0.5, embeddings at 0.25" in "\n".join(r.getMessage() for r in log)
+    before = {name: p.asnumpy().copy() for name, p in job.model.parameters_and_names()}
+    update = job.loader.load(0)
+    step(rate, list(update.weights.values()), update.micro_batches)
+    for name, parameter in job.model.parameters_and_names():
+        share = 0.25 if ".embeddings." in name else 0.5 if ".layers." in name else 1.0
+        moved = np.abs(parameter.asnumpy() - before[name]).max()
+        assert moved == pytest.approx(rate * share, rel=1e-4), name
+
+
+@pytest.mark.parametrize("kind", ["classification", "regression"])
+def test_a_model_of_another_task_gives_encoder_and_pooler_and_the_head_is_new(
+    recipe: Path, whole: Path, tmp_path: Path, kind: str
+) -> None:
+    """Such as RTE and STS-B from MNLI."""
+    answers = ["1.0", "0.5", "0.0"] if kind == "regression" else ["yes", "no", "perhaps"]
+    rows = [f"{word} da\t{answer}" for word, answer in zip(("ba", "de", "fi"), answers, strict=True)]
+    (tmp_path / "train.tsv").write_text("\n".join(["sentence\tmood", *rows]) + "\n", encoding="utf-8")
+    own = {"train": str(tmp_path / "train.tsv"), "dev": None, "kind": kind}
+    with tiny_run.listening() as log:
+        job = opened(recipe, model__from=str(whole / "model"), data__own=own)[1]
+    told = "\n".join(record.getMessage() for record in log)
+    assert "new weights for sequence_classification for " in told
+    assert "in place of one for 2 labels (glad, sad)" in told
+    ours, theirs = named_tensors(job.model), tiny_run.weights(whole / "model")
+    assert ours.keys() == theirs.keys()
+    for name, value in theirs.items():
+        if name.startswith("classifier."):
+            assert len(ours[name]) == (1 if kind == "regression" else 3)
+        else:
+            np.testing.assert_array_equal(ours[name], value, err_msg=name)
+
+
+def test_a_model_of_the_same_labels_keeps_its_head_and_says_so(recipe: Path, whole: Path) -> None:
+    with tiny_run.listening() as log:
+        job = opened(recipe, model__from=str(whole / "model"))[1]
+    told = "\n".join(record.getMessage() for record in log)
+    assert "its sequence_classification head for 2 labels (glad, sad) is kept" in told
+    ours, theirs = named_tensors(job.model), tiny_run.weights(whole / "model")
+    assert all(np.array_equal(ours[name], theirs[name]) for name in theirs)
+
+
+METHODS = {"method.fgm": 0.03, "method.layer_decay": 0.9, "impl.micro_batch": 8}
+
+
+@pytest.mark.slow
+def test_an_adversarial_run_that_was_cut_goes_on_bit_for_bit(recipe: Path, whole: Path, tmp_path: Path) -> None:
+    ms_plm.run(recipe, {**METHODS, "output.folder": str(tmp_path / "uncut")})
+    found = records(tmp_path / "uncut", "evaluate")
+    assert found[-1]["accuracy"] >= 0.9
+    plain, adversarial = records(whole, "train")[0], records(tmp_path / "uncut", "train")[0]
+    assert adversarial["gradient_norm"] > 1.2 * plain["gradient_norm"], "the gradients of both passes"
+    shutil.copytree(tmp_path / "uncut", tmp_path / "cut")
+    shutil.rmtree(tmp_path / "cut" / "model")
+    for folder in (tmp_path / "cut" / "checkpoints").glob("step-*"):
+        if int(folder.name.removeprefix("step-")) > 60:
+            shutil.rmtree(folder)
+    ms_plm.run(recipe, {**METHODS, "output.folder": str(tmp_path / "cut")}, resume=True)
+    assert tiny_run.figures(tmp_path / "cut") == tiny_run.figures(tmp_path / "uncut")
+    assert tiny_run.same_weights(tmp_path / "cut" / "model", tmp_path / "uncut" / "model")
+
+
+@pytest.mark.slow
+def test_two_processes_and_micro_batches_train_adversarially_as_one_batch(recipe: Path, tmp_path: Path) -> None:
+    """Each sequence is perturbed by its own gradient, whatever it is computed with; the moments are shared out."""
+    changes = {key: value for key, value in tiny_job.SETTINGS.items() if not key.startswith("evaluate")}
+    changes |= {"method.fgm": 0.1, "method.layer_decay": 0.9}
+    one, parts, two = (tmp_path / name for name in ("one", "parts", "two"))
+    ms_plm.run(recipe, {**changes, "output.folder": str(one)})
+    ms_plm.run(recipe, {**changes, "impl.micro_batch": 4, "output.folder": str(parts)})
+    overrides = [f"{key}={json.dumps(value)}" for key, value in changes.items()]
+    shared = ["impl.parallel.shard_optimizer=true", f"output.folder={two}"]
+    tiny_job.run_all(two, [["run", str(recipe), *overrides, *shared]], timeout=180)
+    for other in (parts, two):
+        print(tiny_job.same_training(one, other))

@@ -9,11 +9,12 @@ from optimizer_oracle import OracleOptimizer
 
 from ms_plm.config.recipe import OptimizerSection, TrainSection
 from ms_plm.kernels import Call, Kernels
-from ms_plm.training.optimizer import decays
+from ms_plm.training.optimizer import decays, layer_rates
 from ms_plm.training.step import StepOptions, TrainingStep
 
 SHAPES = {"dense.weight": (3, 5), "dense.bias": (3,), "norm.weight": (5,), "norm.bias": (5,), "table.weight": (4, 3)}
 DECAYING = {"dense.weight", "table.weight"}
+SHARES = {"dense.weight": 0.3, "dense.bias": 0.5, "norm.weight": 1.0, "norm.bias": 0.25, "table.weight": 1.0}
 COUNT = 8
 RATES = (0.01, 0.02, 0.03, 0.02, 0.01)
 
@@ -68,23 +69,30 @@ OPTIONS = {
 }
 
 
+FUSED = {"optimizer_update": "fused_adam"}
+
+
 @pytest.mark.parametrize(
-    ("name", "form", "clip"),
+    ("name", "form", "clip", "rates"),
     [
-        ("lamb", "auto", 0.5),
-        ("lamb", "reference", 0.5),
-        ("lamb_nezha", "auto", 0.5),
-        ("adamw", "auto", 0.5),
-        ("adamw", "reference", 0.5),
-        ("other_constants", "auto", 0.0),
+        ("lamb", "auto", 0.5, None),
+        ("lamb", "reference", 0.5, SHARES),
+        ("lamb_nezha", "auto", 0.5, SHARES),
+        pytest.param("lamb_nezha", "reference", 0.5, SHARES, marks=pytest.mark.slow),
+        ("adamw", "auto", 0.5, SHARES),
+        ("adamw", "reference", 0.5, SHARES),
+        ("adamw", FUSED, 0.5, SHARES),
+        ("other_constants", "auto", 0.0, None),
     ],
 )
-def test_five_steps_follow_the_float64_optimizer(name: str, form: str, clip: float) -> None:
+def test_five_steps_follow_the_float64_optimizer(name: str, form: str | dict, clip: float, rates: dict | None) -> None:
+    """Also where tensors learn at shares of the rate."""
     draw, loss = np.random.default_rng(3), Regression(_start())
     train = TrainSection(steps=5, optimizer=OPTIONS[name])
     kernels = Kernels(Call(training=True), form)
-    step = TrainingStep(loss, loss.named(), train, kernels, StepOptions(clip_norm=clip), accumulate=False)
-    oracle = OracleOptimizer(_start(), DECAYING, OPTIONS[name], clip)
+    options = StepOptions(clip_norm=clip, rates=rates)
+    step = TrainingStep(loss, loss.named(), train, kernels, options, accumulate=False)
+    oracle = OracleOptimizer(_start(), DECAYING, OPTIONS[name], clip, rates)
     for rate in RATES:
         x, y = draw.standard_normal((COUNT, 5)).astype(np.float32), draw.standard_normal((COUNT, 4)).astype(np.float32)
         result = step(rate, [COUNT], [{"x": x, "y": y}])
@@ -127,3 +135,18 @@ def test_the_state_names_every_moment_by_its_parameter() -> None:
 )
 def test_matrices_decay_and_biases_and_norms_do_not(name: str, decaying: bool) -> None:
     assert decays(name) is decaying
+
+
+def test_the_rate_falls_layer_by_layer_from_the_heads_to_the_embeddings() -> None:
+    expected = {
+        "sequence_classification.dense.weight": 1.0,
+        "pooler.dense.bias": 1.0,
+        "encoder.layers.11.output.weight": 0.5,
+        "encoder.layers.10.attention.query.bias": 0.5**2,
+        "encoder.layers.1.attention_norm.weight": 0.5**11,
+        "encoder.layers.0.intermediate.weight": 0.5**12,
+        "encoder.embeddings.word_embeddings.weight": 0.5**13,
+        "encoder.embeddings.norm.bias": 0.5**13,
+    }
+    assert layer_rates(expected, layers=12, decay=0.5) == expected
+    assert set(layer_rates(expected, layers=12, decay=1.0).values()) == {1.0}

@@ -29,10 +29,12 @@ def _norm() -> ops.Custom:
 class NativeOptimizerUpdate(nn.Cell):
     """AdamW or LAMB over all tensors, in place; gradients are scaled on the way."""
 
-    def __init__(self, call: Call, options: OptimizerSection, decays: tuple[bool, ...]) -> None:
+    def __init__(
+        self, call: Call, options: OptimizerSection, decays: tuple[bool, ...], rates: tuple[float, ...]
+    ) -> None:
         super().__init__()
         self.op = _update()
-        self.decays = Tensor(np.array(decays, np.int32))
+        self.decays, self.rates = Tensor(np.array(decays, np.int32)), Tensor(np.array(rates, np.float32))
         constants = options.beta1, options.beta2, options.epsilon, options.weight_decay
         # as fp32 holds them, like other forms; 1 - beta is then taken in fp64
         self.constants = Tensor(np.array(constants, np.float32).astype(np.float64))
@@ -40,7 +42,8 @@ class NativeOptimizerUpdate(nn.Cell):
 
     def construct(self, parameters, first, second, gradients, factor, learning_rate, count):
         scalars = factor.reshape((1,)), learning_rate.reshape((1,)), count.reshape((1,))
-        return self.op(*parameters, *first, *second, *gradients, self.decays, *scalars, self.constants, self.rule)
+        each = self.decays, self.rates
+        return self.op(*parameters, *first, *second, *gradients, *each, *scalars, self.constants, self.rule)
 
 
 def _rule(section: OptimizerSection) -> Tensor:

@@ -12,6 +12,7 @@ from ms_plm.config.recipe import OptimizerSection
 pytestmark = pytest.mark.usefixtures("native")
 SHAPES = {"large": (3, 33000), "small": (7,), "one": (1,), "matrix": (40, 50)}
 DECAYING = {"large", "matrix"}
+SHARES = {"large": 0.3, "small": 0.5, "one": 1.0, "matrix": 1.0}
 RULES = {"adamw": OptimizerSection(), "lamb": OptimizerSection(name="lamb")}
 RULES["lamb_nezha"] = OptimizerSection(name="lamb", variant="nezha", weight_decay=0.1)
 NUMBERS = {"adamw": 0, "lamb": 1, "lamb_nezha": 2}
@@ -28,6 +29,7 @@ def _train(rule: str, scale: float) -> list[list[np.ndarray]]:
     parameters = [normal(*shape, seed=1) for shape in SHAPES.values()]
     first, second = ([np.zeros_like(p) for p in parameters] for _ in range(2))
     decays = integers(*(name in DECAYING for name in SHAPES))
+    shares = np.array(list(SHARES.values()), np.float32)
     constants = np.array([options.beta1, options.beta2, options.epsilon, options.weight_decay], np.float32).astype("f8")
     states = []
     for count, rate in enumerate(RATES, start=1):
@@ -35,7 +37,7 @@ def _train(rule: str, scale: float) -> list[list[np.ndarray]]:
         scalars = [np.array([value], np.float32) for value in (1 / scale, rate, count)]
         run(
             "optimizer_update",
-            *(*parameters, *first, *second, *gradients, decays, *scalars, constants, integers(NUMBERS[rule])),
+            *(*parameters, *first, *second, *gradients, decays, shares, *scalars, constants, integers(NUMBERS[rule])),
             outputs=[(1,)],
         )
         states.append([array.copy() for array in (*parameters, *first, *second)])
@@ -45,7 +47,7 @@ def _train(rule: str, scale: float) -> list[list[np.ndarray]]:
 @pytest.mark.parametrize("rule", RULES)
 def test_updates_are_those_of_the_float64_optimizer(rule):
     start = {name: normal(*shape, seed=1) for name, shape in SHAPES.items()}
-    oracle = OracleOptimizer(start, DECAYING, RULES[rule], clip=0.0)
+    oracle = OracleOptimizer(start, DECAYING, RULES[rule], clip=0.0, rates=SHARES)
     for count, (rate, state) in enumerate(zip(RATES, _train(rule, scale=1024.0), strict=True), start=1):
         oracle.update({name: array.astype(np.float64) for name, array in _gradients(count).items()}, rate)
         for name, got in zip(SHAPES, state, strict=False):

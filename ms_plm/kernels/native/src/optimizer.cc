@@ -68,14 +68,23 @@ struct Tensors {
   const float *gradient(const Block &b) const { return arguments.floats(3 * count + b.tensor) + b.first; }
 };
 
-void adamw(const Tensors &tensors, const std::vector<Block> &list, const std::int32_t *decays, const Adam &adam,
-           float rate, float decay) {
+// The learning rate, and what differs between tensors: whether a tensor decays, and its share of the rate.
+struct Rates {
+  float rate;
+  const std::int32_t *decays;
+  const float *shares;
+
+  bool decaying(const Block &b) const { return decays[b.tensor] != 0; }
+  float of(const Block &b) const { return rate * shares[b.tensor]; }
+};
+
+void adamw(const Tensors &tensors, const std::vector<Block> &list, const Rates &rates, const Adam &adam, float decay) {
   parallel_over(list, [&](Index, const Block &block) {
     float *__restrict p = tensors.parameter(block);
     float *__restrict m = tensors.first(block);
     float *__restrict v = tensors.second(block);
     const float *__restrict g = tensors.gradient(block);
-    const float decayed = decays[block.tensor] != 0 ? rate * decay : 0.0f;
+    const float rate = rates.of(block), decayed = rates.decaying(block) ? rate * decay : 0.0f;
     for (Index i = 0; i < block.count; ++i) {
       const float gradient = g[i] * adam.factor;
       m[i] = adam.first(m[i], gradient);
@@ -98,15 +107,15 @@ float trust_ratio(const Norms &norms, Rule rule, bool decays) {
   return decays && weight > 0.0f && length > 0.0f ? weight / length : 1.0f;
 }
 
-void lamb(const Tensors &tensors, const std::vector<Block> &list, const std::int32_t *decays, const Adam &adam,
-          float rate, float decay, Rule rule) {
+void lamb(const Tensors &tensors, const std::vector<Block> &list, const Rates &rates, const Adam &adam, float decay,
+          Rule rule) {
   std::vector<Norms> partial(list.size());
   parallel_over(list, [&](Index number, const Block &block) {
     const float *__restrict p = tensors.parameter(block);
     float *__restrict m = tensors.first(block);
     float *__restrict v = tensors.second(block);
     const float *__restrict g = tensors.gradient(block);
-    const float decayed = rule == kNezhaLamb || decays[block.tensor] != 0 ? decay : 0.0f;
+    const float decayed = rule == kNezhaLamb || rates.decaying(block) ? decay : 0.0f;
     constexpr Index kRun = 1024;
     Norms norms;
     for (Index begin = 0; begin < block.count; begin += kRun) {
@@ -140,9 +149,10 @@ void lamb(const Tensors &tensors, const std::vector<Block> &list, const std::int
     float *__restrict p = tensors.parameter(block);
     const float *__restrict m = tensors.first(block);
     const float *__restrict v = tensors.second(block);
-    const bool decaying = decays[block.tensor] != 0;
+    const bool decaying = rates.decaying(block);
     const float decayed = decaying ? decay : 0.0f;
-    const float stretched = rate * trust_ratio(whole[static_cast<std::size_t>(block.tensor)], rule, decaying);
+    const float stretched =
+        rates.of(block) * trust_ratio(whole[static_cast<std::size_t>(block.tensor)], rule, decaying);
     for (Index i = 0; i < block.count; ++i) p[i] -= stretched * (adam.step(m[i], v[i]) + decayed * p[i]);
   });
 }
@@ -150,16 +160,16 @@ void lamb(const Tensors &tensors, const std::vector<Block> &list, const std::int
 }  // namespace
 }  // namespace plm
 
-// n parameters, n first moments, n second moments, n gradients, decays int32 [n], factor, learning rate, count,
-// constants fp64 [beta1, beta2, epsilon, weight decay], rule int32 [1] -> done [1]; parameters and moments are
-// written in place
+// n parameters, n first moments, n second moments, n gradients, decays int32 [n], shares of the rate fp32 [n], factor,
+// learning rate, count, constants fp64 [beta1, beta2, epsilon, weight decay], rule int32 [1] -> done [1]; parameters
+// and moments are written in place
 PLM_OPERATION(optimizer_update) {
-  const int tensors = (arguments.count() - 7) / 4, after = 4 * tensors;
-  const std::int32_t *decays = arguments.integers(after);
-  const float factor = arguments.floats(after + 1)[0], rate = arguments.floats(after + 2)[0];
-  const double count = static_cast<double>(arguments.floats(after + 3)[0]);
-  const double *constants = arguments.doubles(after + 4);
-  const auto rule = static_cast<plm::Rule>(arguments.integers(after + 5)[0]);
+  const int tensors = (arguments.count() - 8) / 4, after = 4 * tensors;
+  const float factor = arguments.floats(after + 2)[0];
+  const plm::Rates rates{arguments.floats(after + 3)[0], arguments.integers(after), arguments.floats(after + 1)};
+  const double count = static_cast<double>(arguments.floats(after + 4)[0]);
+  const double *constants = arguments.doubles(after + 5);
+  const auto rule = static_cast<plm::Rule>(arguments.integers(after + 6)[0]);
   const double beta1 = constants[plm::kBeta1], beta2 = constants[plm::kBeta2];
   const plm::Adam adam{static_cast<float>(beta1),
                        static_cast<float>(beta2),
@@ -173,10 +183,10 @@ PLM_OPERATION(optimizer_update) {
   const std::vector<plm::Block> list = plm::all_blocks(arguments, 0, tensors);
   const float decay = static_cast<float>(constants[plm::kWeightDecay]);
   if (rule == plm::kAdamW)
-    plm::adamw(all, list, decays, adam, rate, decay);
+    plm::adamw(all, list, rates, adam, decay);
   else
-    plm::lamb(all, list, decays, adam, rate, decay, rule);
-  arguments.floats(after + 6)[0] = 0.0f;
+    plm::lamb(all, list, rates, adam, decay, rule);
+  arguments.floats(after + 7)[0] = 0.0f;
 }
 
 // n gradients -> Euclidean norm over all of them [1]; not finite if any entry is not
