@@ -63,19 +63,18 @@ def _overview(chosen: Sequence[tuple[str, np.ndarray, list[int], list[int]]]) ->
     image = None
     for (title, maps, rows, columns), own in zip(chosen, widths, strict=True):
         edges = {"left": (left + 0.4) / width, "right": (left + own) / width}
-        # a model with fewer layers takes fewer rows of the same height
-        edges |= {"top": 1 - 0.65 / height, "bottom": 1 - (0.65 + cell * max(1, len(rows))) / height}
-        grid = figure.add_gridspec(max(1, len(rows)), max(1, len(columns)), wspace=0.06, hspace=0.06, **edges)
+        edges |= {"top": 1 - 0.65 / height, "bottom": 1 - (0.65 + cell * down) / height}
+        grid = figure.add_gridspec(max(1, down), max(1, len(columns)), wspace=0.06, hspace=0.06, **edges)
         middle = (edges["left"] + edges["right"]) / 2
         figure.text(middle, 1 - 0.12 / height, title, ha="center", va="top", fontsize=10, parse_math=False)
-        for down, layer in enumerate(rows):
-            for across, head in enumerate(columns):
-                axes = figure.add_subplot(grid[down, across], label=f"{title}, layer {layer}, head {head}")
+        for row, layer in enumerate(rows):
+            for column, head in enumerate(columns):
+                axes = figure.add_subplot(grid[row, column], label=f"{title}, layer {layer}, head {head}")
                 axes.set(xticks=[], yticks=[])
-                if down == 0:
-                    axes.set_title(f"head {head}" if across == 0 else f"{head}", fontsize=7, pad=2)
-                if across == 0:
-                    axes.set_ylabel(f"layer {layer}" if down == 0 else f"{layer}", fontsize=7, labelpad=2)
+                if row == 0:
+                    axes.set_title(f"head {head}" if column == 0 else f"{head}", fontsize=7, pad=2)
+                if column == 0:
+                    axes.set_ylabel(f"layer {layer}" if row == 0 else f"{layer}", fontsize=7, labelpad=2)
                 if np.isnan(maps[layer, head]).all():
                     axes.set_frame_on(False)  # this layer has fewer heads
                 else:
@@ -95,7 +94,7 @@ def _large(
 
     length = len(tokens)
     side = float(np.clip(2 + 0.22 * length, 4.5, 24))
-    figure = Figure(figsize=(side * len(chosen) + 1, side), layout="constrained")
+    figure = Figure(figsize=(side * len(chosen) + 1, side + 0.4), layout="compressed")
     every = list(figure.subplots(1, len(chosen), squeeze=False)[0])
     labelled = length <= _LABELLED
     names, families = drawable(tokens, ids) if labelled else ([], [])
@@ -113,5 +112,5 @@ def _large(
             label_ticks(axes.xaxis, names, families, size, rotation=90)
             label_ticks(axes.yaxis, names, families, size)
     if image is not None:
-        figure.colorbar(image, ax=every, shrink=0.7, label="probability")
+        figure.colorbar(image, ax=every, shrink=0.7, aspect=30, label="probability")
     return figure

@@ -90,10 +90,10 @@ def confusion_figure(counts: np.ndarray, labels: Sequence[Hashable], title: str 
 
     size, shares = len(labels), row_shares(counts)
     inches = float(np.clip(2.5 + 0.6 * size, 5, 22))
-    figure = Figure(figsize=(inches + 1, inches), layout="constrained")
+    figure = Figure(figsize=(inches + 1, inches), layout="compressed")
     axes = figure.subplots()
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    figure.colorbar(image, ax=axes, shrink=0.8, label="share of the examples of a class")
+    figure.colorbar(image, ax=axes, shrink=0.8, aspect=40, label="share of the examples of a class")
     names = [str(label) if len(str(label)) <= _LONGEST else f"{str(label)[: _LONGEST - 1]}…" for label in labels]
     shown, families = drawable(names, range(size))
     font = float(np.clip(72 * 0.8 * inches / (1.6 * size), 4.5, 10))
