@@ -201,7 +201,7 @@ def _finish(recipe: Recipe, folder: Path, result: Any) -> RunResult:
             failed = True
             log.error("%s", error)
             parts.append(f"{title}: FAILED: {error}")
-    draw_loss_curve(folder, folder / "loss.png")
+    draw_loss_curve(folder, folder / "loss.png", result)
     with replacing_file(folder / "report.md") as temporary:
         title = f"# {recipe.name}\n\n{recipe.description}\n\n"
         temporary.write_text(title + "\n\n".join(parts) + "\n", encoding="utf-8")

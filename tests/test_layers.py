@@ -13,13 +13,14 @@ ROOT = Path(__file__).resolve().parents[1]
 BELOW = {
     "common": [],
     "resources": [],
+    "pictures": ["common"],
     "config": ["common"],
     "tokenization": ["config"],
     "kernels": ["config"],
     "data": ["tokenization"],
     "models": ["tokenization", "kernels"],
     "evaluation": ["data", "models"],
-    "tasks": ["evaluation"],
+    "tasks": ["evaluation", "pictures"],
     "training": ["tasks"],
     "export": ["training"],
     "convert": ["training"],
@@ -30,7 +31,7 @@ BELOW = {
 }
 """Room -> the rooms right below it; what is below those may be imported too."""
 
-WITHOUT_MINDSPORE = ("common", "config", "tokenization", "data", "cli", "__init__", "__main__")
+WITHOUT_MINDSPORE = ("common", "config", "tokenization", "data", "pictures", "cli", "__init__", "__main__")
 """Rooms whose modules do not import MindSpore when they are imported; `training.hardware` is one more."""
 
 

@@ -27,6 +27,7 @@ examples:
   ms-plm evaluate runs/nezha_tiny_pretrain_zh prepared/zh --baselines --length 256 --json figures.json
 
   ms-plm evaluate runs/bert_base_sst2 glue/SST-2                      the dev set of the task it was trained on
+  ms-plm evaluate runs/bert_base_tnews clue/tnews --confusion confusion.png   numbers are beside it, in confusion.json
   ms-plm evaluate runs/bert_base_mnli glue/MNLI --split test_matched --predictions submission
 
 For a run folder, or a model or checkpoint inside one, length, masking, pairs and number of samples are those of the
@@ -46,6 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--split", help="held_out (default) or train; of a task: dev (default), test ...")
     parser.add_argument("--task", help="such as glue/sst-2 (default: what the model was trained on)")
     parser.add_argument("--predictions", metavar="FOLDER", help="write predictions there, for the task's server")
+    parser.add_argument("--confusion", metavar="FILE.png", help="of a classifier: draw which classes it confuses")
     parser.add_argument("--length", type=int, metavar="N", help="longest sequence (default: the run's, else 128)")
     parser.add_argument(
         "--samples", type=int, metavar="N", help="how many, 0: all (default: the run's evaluate.samples, else 1000)"

@@ -19,6 +19,7 @@ def evaluate_task(args: argparse.Namespace, folder: Path, head: str) -> int:
     """
     from ms_plm.data.benchmarks import read_split, write_predictions
     from ms_plm.data.buckets import padded_lengths
+    from ms_plm.tasks.confusion import told_confusion
     from ms_plm.tasks.kinds import KINDS, named_task
     from ms_plm.tasks.runner import TaskEvaluator
 
@@ -49,6 +50,8 @@ def evaluate_task(args: argparse.Namespace, folder: Path, head: str) -> int:
         if figures:
             found[name] = figures
             print(f"{name}: {len(split.examples)} examples  " + _told(figures))
+        if args.confusion:
+            print(told_confusion(split, predictions, args.confusion, several=len(names) > 1))
         if args.predictions:
             Path(args.predictions).mkdir(parents=True, exist_ok=True)
             print(f"predictions of {name}: {write_predictions(task, split, predictions, args.predictions)}")

@@ -28,6 +28,7 @@ VERBS = {
     "train-tokenizer": "build a vocabulary from text",
     "evaluate": "measure a model on held-out data",
     "predict": "fill in [MASK]",
+    "attention": "draw what the heads of a model look at",
     "convert": "turn a published checkpoint into a model folder, and back",
     "export": "write a model as a file for deployment",
     "inspect": "look into a folder or file and verify it",

@@ -88,13 +88,16 @@ def trained_threshold(model: Model) -> float | None:
     return ((model.config.provenance or {}).get("figures") or {}).get(THRESHOLD)
 
 
-def open_model(folder: Path, device: str, head: str | None = None) -> tuple[Model, Tokenizer]:
+def open_model(
+    folder: Path, device: str, head: str | None = None, wants: frozenset[str] = frozenset()
+) -> tuple[Model, Tokenizer]:
     """Open a device and load a model for evaluation.
 
     Args:
         folder: model folder.
         device: as `--device`.
         head: None: `pretraining` where the folder has a next-sentence head, else `masked_lm`.
+        wants: see `ms_plm.kernels.Call`.
 
     Raises:
         UserError: see `ms_plm.models.folder.load` and `ms_plm.training.hardware.open_device`.
@@ -105,7 +108,7 @@ def open_model(folder: Path, device: str, head: str | None = None) -> tuple[Mode
     from ms_plm.training.hardware import open_device
 
     with quiet():
-        call = Call(open_device(ImplSection(device=device)).name)
+        call = Call(open_device(ImplSection(device=device)).name, wants=wants)
         opened = open_folder(folder)
         if head is None:
             head = "pretraining" if opened.has("next_sentence") and opened.has("pooler") else "masked_lm"

@@ -20,6 +20,7 @@ from ms_plm.data.benchmarks import BenchmarkTask, Example, Split, own_questions,
 from ms_plm.data.buckets import BucketedLoader, LabelledSamples, padded_lengths
 from ms_plm.models.folder import open_folder
 from ms_plm.models.model import Model
+from ms_plm.tasks.confusion import draw_result
 from ms_plm.tasks.kind import TERM
 from ms_plm.tasks.kinds import KINDS, named_task
 from ms_plm.tasks.runner import TaskEvaluator
@@ -102,6 +103,7 @@ def open_job(context: Context) -> Job:
         keep_best=recipe.train.checkpoint.best != "none",
         facts={"task": task.name, "limits": {name: getattr(limits, name) for name in TextLimits.model_fields}},
         titles=evaluator.titles() if evaluator else {},
+        show=(lambda folder: draw_result(evaluator, folder)) if evaluator else None,
     )
 
 

@@ -1,16 +1,15 @@
-"""What `report.md` of a run says: figures before and after, speed, examples; and the loss curve as a picture."""
+"""What `report.md` of a run says: figures before and after, speed, examples; and the learning curves as a picture."""
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ms_plm.pictures.canvas import can_draw, save_figure
+from ms_plm.pictures.curves import learning_curves
 from ms_plm.training.log import duration, read_metrics
 from ms_plm.training.session import TrainingResult
-
-log = logging.getLogger(__name__)
 
 
 def figures_table(result: TrainingResult) -> str:
@@ -50,22 +49,25 @@ def examples_text(filled: Sequence[Mapping[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def draw_loss_curve(folder: Path, picture: Path) -> bool:
-    """Training and held-out loss over the steps as a PNG; False (said once) without the extra `viz`."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        log.info("no loss curve: the extra viz is not installed (pip install matplotlib)")
+def draw_loss_curve(folder: Path, picture: Path, result: TrainingResult) -> bool:
+    """Learning curves of a run as a PNG: losses, and below them the figure that decides (the masked accuracy of a
+    pretraining); the run's best evaluation is marked.
+
+    Args:
+        folder: of the run.
+        picture: the file to write.
+        result: of the run.
+
+    Returns:
+        False, said in the log, without the extra `viz`.
+    """
+    if not can_draw("learning curves"):
         return False
-    records = read_metrics(folder)
-    figure = Figure(figsize=(7, 4), layout="constrained")
-    axes = figure.subplots()
-    for kind, label, style in (("train", "training", {"lw": 0.8}), ("evaluate", "held out", {"marker": "o", "ms": 3})):
-        points = [(r["step"], r["loss"]) for r in records if r["kind"] == kind]
-        if points:
-            axes.plot(*zip(*points, strict=True), label=label, **style)
-    axes.set(xlabel="step", ylabel="loss (all terms)", title=folder.name)
-    axes.legend()
-    axes.grid(alpha=0.3)
-    figure.savefig(picture, dpi=120)
+    records, titles = read_metrics(folder), dict(result.titles)
+    metric = "metric" if any("metric" in record for record in records) else "accuracy"
+    titles.setdefault("metric", next((title for name, title in titles.items() if name != "loss"), "metric"))
+    figure = learning_curves(
+        records, folder.name, metric, titles.get(metric), result.progress.best_step, result.updates_per_epoch
+    )
+    save_figure(figure, picture)
     return True

@@ -56,6 +56,8 @@ class Job:
         keep_best: the result is the best checkpoint's model, not the last one's.
         facts: more to be recorded with checkpoints and in config.json.
         titles: of figures, for the report.
+        show: draws what the result does into the run folder; called once the model holds the result's weights, by the
+            first process alone.
     """
 
     model: Model
@@ -72,6 +74,7 @@ class Job:
     keep_best: bool = False
     facts: dict[str, Any] = field(default_factory=dict)
     titles: dict[str, str] = field(default_factory=dict)
+    show: Callable[[Path], None] | None = None
 
 
 @dataclass(frozen=True)
@@ -108,6 +111,7 @@ class TrainingResult:
         device: what it ran on.
         main: this is the process that writes and speaks.
         titles: of figures, for the report.
+        updates_per_epoch: for axes of pictures.
     """
 
     outcome: Outcome
@@ -116,6 +120,7 @@ class TrainingResult:
     device: Device
     main: bool
     titles: dict[str, str]
+    updates_per_epoch: float
 
 
 def carry_out(
@@ -145,12 +150,16 @@ def carry_out(
         if outcome.finished and parallel.main:
             parallel.phase("save")
             model_folder = session.save_result(progress)
+            if job.show is not None:
+                job.show(folder)
         parallel.barrier()
     except BaseException:
         parallel.close(failed=True)
         raise
     parallel.close()
-    return TrainingResult(outcome, progress, model_folder, device, parallel.main, job.titles)
+    return TrainingResult(
+        outcome, progress, model_folder, device, parallel.main, job.titles, job.loader.updates_per_epoch
+    )
 
 
 class Session:

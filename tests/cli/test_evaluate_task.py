@@ -48,6 +48,18 @@ def test_the_whole_dev_set_is_scored_alike_for_any_batch(folder, tmp_path, capsy
         assert written["figures"]["dev"]["loss"] == pytest.approx(losses.mean(), rel=1e-5)
 
 
+def test_what_is_confused_is_told_and_drawn(folder, tmp_path, capsys):
+    pytest.importorskip("matplotlib")
+    found, picture = tmp_path / "f.json", tmp_path / "confusion.png"
+    assert run(folder, "--confusion", str(picture), "--json", str(found)) == 0
+    assert "confused most in dev" in capsys.readouterr().out
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    counts = np.array(json.loads(picture.with_suffix(".json").read_text(encoding="utf-8"))["counts"])
+    assert counts.sum(1).tolist() == [3, 2]
+    accuracy = json.loads(found.read_text(encoding="utf-8"))["figures"]["dev"]["accuracy"]
+    assert counts.trace() / 5 == accuracy
+
+
 def test_predictions_for_the_server_are_written(folder, tmp_path, capsys):
     assert run(folder, "--split", "test", "--predictions", str(tmp_path / "out")) == 0
     lines = (tmp_path / "out" / "SST-2.tsv").read_text(encoding="utf-8").splitlines()

@@ -98,6 +98,14 @@ def test_the_result_is_the_best_checkpoint_with_the_classes_by_name(whole: Path)
     assert tiny_run.same_weights(whole / "model", whole / "checkpoints" / f"step-{best['step']:06d}")
 
 
+def test_the_confusion_in_the_run_folder_is_that_of_the_result(whole: Path) -> None:
+    confusion = json.loads((whole / "confusion.json").read_text(encoding="utf-8"))
+    counts, best = np.array(confusion["counts"]), max(record["accuracy"] for record in records(whole, "evaluate")[1:])
+    assert confusion["labels"] == ["glad", "sad"]
+    assert counts.sum() == 37
+    assert counts.trace() / 37 == pytest.approx(best)
+
+
 def test_the_result_tells_new_texts_apart(whole: Path) -> None:
     model, tokenizer = ms_plm.load(whole / "model", head="sequence_classification")
     batch = tokenizer(["da de bu di", "da de fu di"], None, 16)

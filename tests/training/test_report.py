@@ -17,7 +17,7 @@ def result(before: dict | None, after: dict | None) -> SimpleNamespace:
     progress = Progress(step=1200, elapsed=250.0, tokens=1234567, first_evaluation=before, last_evaluation=after)
     outcome = Outcome(True, "", by_budget=False, compile_seconds=12.34, tokens_per_second=4567.8)
     device = SimpleNamespace(description="CPU, 2 cores")
-    return SimpleNamespace(progress=progress, outcome=outcome, device=device, titles=TITLES)
+    return SimpleNamespace(progress=progress, outcome=outcome, device=device, titles=TITLES, updates_per_epoch=10)
 
 
 def cells(text: str) -> dict[str, list[str]]:
@@ -69,7 +69,7 @@ def test_the_loss_curve_is_a_picture_with_two_lines(tmp_path: Path) -> None:
 
     metrics(tmp_path)
     picture = tmp_path / "loss.png"
-    assert draw_loss_curve(tmp_path, picture)
+    assert draw_loss_curve(tmp_path, picture, result(None, None))
     pixels = matplotlib.image.imread(picture)
     assert pixels.shape[0] > 300
     assert pixels.shape[1] > 600
@@ -83,5 +83,5 @@ def test_without_the_extra_there_is_no_picture_and_no_error(tmp_path: Path, monk
 
     metrics(tmp_path)
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    assert draw_loss_curve(tmp_path, tmp_path / "loss.png") is False
+    assert draw_loss_curve(tmp_path, tmp_path / "loss.png", result(None, None)) is False
     assert not (tmp_path / "loss.png").exists()

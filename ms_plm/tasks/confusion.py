@@ -1,0 +1,69 @@
+"""Which classes of a task a model confuses, from a split and what was predicted for it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from copy import copy
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from ms_plm.data.benchmarks import Split, TextExample, TokensExample
+from ms_plm.pictures.confusion import confused_text, draw_confusion
+from ms_plm.tasks.runner import TaskEvaluator
+
+
+def draw_split_confusion(split: Split, predictions: Sequence[Any], path: str | Path) -> list[dict[str, Any]] | None:
+    """`ms_plm.pictures.confusion.draw_confusion` of a split; of tags, every word counts.
+
+    Args:
+        split: with classes; examples without a label are left out.
+        predictions: one per example, as `ms_plm.evaluation.scoring.score` takes them.
+        path: the picture.
+
+    Returns:
+        The most confused pairs; None, and nothing is written, where the split has no classes or no labels.
+    """
+    expected, predicted = [], []
+    for example, guess in zip(split.examples, predictions, strict=True):
+        if isinstance(example, TextExample) and example.label is not None:
+            expected.append(example.label)
+            predicted.append(guess)
+        elif isinstance(example, TokensExample) and example.tags is not None:
+            expected.append(example.tags)
+            predicted.append(guess)
+    if split.labels is None or not expected:
+        return None
+    if isinstance(split.examples[0], TokensExample):
+        expected, predicted = list(chain(*expected)), list(chain(*predicted))
+    return draw_confusion(split.labels, expected, predicted, path, f"{split.task}, {split.name}:")
+
+
+def told_confusion(split: Split, predictions: Sequence[Any], path: str | Path, several: bool = False) -> str:
+    """Draw the confusion of a split, and say what is confused most and where the rest is.
+
+    Args:
+        split, predictions: see `draw_split_confusion`.
+        path: the picture.
+        several: of several splits: the file's name gets the split's.
+    """
+    path = Path(path)
+    if several:
+        path = path.with_stem(f"{path.stem}_{split.name}")
+    pairs = draw_split_confusion(split, predictions, path)
+    numbers = path.with_suffix(".json")
+    if pairs is None:
+        return f"no confusion of {split.name}: it has no classes, or no labels."
+    return f"confused most in {split.name} (all in {numbers}):\n{confused_text(pairs)}"
+
+
+def draw_result(evaluator: TaskEvaluator, folder: Path) -> None:
+    """`confusion.png` and `confusion.json` of the first split, for a task with classes, into a run folder.
+
+    The process that calls this does the whole split by itself; the others need not take part.
+    """
+    name, (split, _) = next(iter(evaluator.splits.items()))
+    if split.labels:
+        alone = copy(evaluator)  # the same graphs
+        alone.group = None
+        draw_split_confusion(split, alone.evaluated(name)[1], folder / "confusion.png")
