@@ -164,6 +164,9 @@ class TrainSection(Section):
     epochs: float | None = Field(None, gt=0, description="passes over the data; give this or steps")
     batch: int = Field(32, gt=0, description="sequences per update over all devices")
     seed: int = Field(1, description="of initial weights, order, masks and dropout")
+    repeats: int = Field(
+        1, ge=1, le=100, description="so many runs with seeds seed, seed+1, ...; the result is the best one's"
+    )
     clip_norm: float = Field(1.0, ge=0, description="largest global gradient norm; 0: no clipping")
     optimizer: OptimizerSection = OptimizerSection()
     schedule: ScheduleSection = ScheduleSection()
@@ -272,6 +275,7 @@ class Recipe(Section):
     impl: ImplSection = ImplSection()
     output: OutputSection = OutputSection()
     log: LogSection = LogSection()
+    grid: dict[str, Any] = Field({}, description="key -> values to try, such as train.batch: [16, 32]; a run each")
 
     @model_validator(mode="before")
     @classmethod
@@ -283,3 +287,8 @@ class Recipe(Section):
             if not isinstance(made.get(name), Section):
                 made[name] = section(**(made.get(name) or {}))
         return made
+
+    @property
+    def several(self) -> bool:
+        """Whether it is carried out as several runs."""
+        return bool(self.grid) or self.train.repeats > 1
