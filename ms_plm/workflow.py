@@ -18,6 +18,7 @@ from ms_plm.config.loading import load_recipe, save_resolved
 from ms_plm.config.recipe import Recipe
 from ms_plm.config.resuming import check_same
 from ms_plm.config.suite import Suite
+from ms_plm.series.figures import FIGURES
 from ms_plm.training.log import run_logging
 from ms_plm.training.parallel import launched_rank, launched_ranks, serve_as_scheduler
 
@@ -107,6 +108,11 @@ def _claimed(folder: Path, recipe: Recipe, resume: bool, overwrite: bool) -> Ite
         if not exists:
             raise UserError(f"{folder}: there is no run to resume. Start it without --resume.")
         check_same(saved, recipe)
+        if not recipe.several and (folder / FIGURES).is_file() and not (folder / "checkpoints").is_dir():
+            raise UserError(
+                f"{folder}: this run is finished and its checkpoints were removed (output.checkpoints: false): there "
+                "is nothing to resume. Start anew with --overwrite."
+            )
         save_resolved(recipe, saved)
         yield _nothing
         return
@@ -153,16 +159,19 @@ def _finish(recipe: Recipe, folder: Path, result: Any) -> RunResult:
 
     What fails here is named in the report and makes the exit code 1; the model is trained and stays.
     """
-    from ms_plm.series.figures import write_run_figures
+    from ms_plm.series.figures import result_step, run_summary, write_run_figures
     from ms_plm.training.report import draw_loss_curve, figures_table
 
     made, failed = _made_of(recipe, folder, result.model_folder)
-    parts = [figures_table(result), *made]
+    measured = run_summary(recipe, folder).repeats[0].figures
+    parts = [figures_table(result, result_step(folder), measured), *made]
     draw_loss_curve(folder, folder / "loss.png")
     with replacing_file(folder / "report.md") as temporary:
         title = f"# {recipe.name}\n\n{recipe.description}\n\n"
         temporary.write_text(title + "\n\n".join(parts) + "\n", encoding="utf-8")
     write_run_figures(recipe, folder)
+    if not recipe.output.checkpoints:
+        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     parts.append(_last_line(recipe, folder))
     figures = dict(result.progress.last_evaluation or {})
     return RunResult(folder, result.model_folder, True, int(failed), "\n\n".join(parts), figures)

@@ -239,6 +239,7 @@ class OutputSection(Section):
     folder: str | None = Field(None, description="run folder; default: runs/<recipe name>")
     examples: tuple[str, ...] = Field((), description="texts with [MASK] that are filled in at the end")
     export: ExportSection | None = None
+    checkpoints: bool = Field(True, description="false: once the run is finished its checkpoints go; its model stays")
 
 
 class LogSection(Section):

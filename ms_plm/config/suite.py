@@ -54,6 +54,7 @@ class SuiteOutput(Section):
     """Where results go."""
 
     folder: str | None = Field(None, description="run folder; default: runs/<suite's name>")
+    checkpoints: bool = Field(False, description="keep those of finished runs; their models stay in any case")
 
 
 class Suite(Section):
@@ -93,4 +94,4 @@ class Suite(Section):
         sections = {name: getattr(self, name) for name in SHARED}
         found = {".".join(path): value for path, value in flat(sections) if value != {}}
         found.pop("data.folder", None)
-        return found
+        return {**found, "output.checkpoints": self.output.checkpoints}

@@ -65,6 +65,14 @@ class Summary:
     def _values(self, name: str) -> list[float]:
         return [repeat.figures.get(name, math.nan) for repeat in self.repeats]
 
+    def deciding(self) -> str:
+        """The figure that decides by a name that says what it is."""
+        if self.decides != "metric":
+            return self.decides
+        value = self.repeats[0].figures.get("metric")
+        same = (name for name in self.names() if name != "loss" and self.repeats[0].figures[name] == value)
+        return next(same, "metric")
+
     def best(self) -> Repeat:
         """The best run by the figure that decides; the first one of equals, and where nothing was measured."""
         return max(self.repeats, key=lambda repeat: self.rank(repeat.figures.get(self.decides, math.nan)))

@@ -23,6 +23,11 @@ def _end_with_parent() -> None:
     _LIBC.prctl(_ON_DEATH_OF_PARENT, signal.SIGTERM)
 
 
+def command_of(folder: Path, overrides: Sequence[str]) -> list[str]:
+    """What starts the run in a folder."""
+    return [sys.executable, "-m", "ms_plm", "run", str(folder), *overrides, "--resume"]
+
+
 def run_in_process(folder: Path, overrides: Sequence[str], signals: Sequence[str], wait: float = 0.2) -> int:
     """Carry out the recipe in a run folder by `ms-plm run FOLDER --resume`; what it logs appears as if it were ours.
 
@@ -35,10 +40,11 @@ def run_in_process(folder: Path, overrides: Sequence[str], signals: Sequence[str
     Returns:
         Its exit code; negative where a signal ended it.
     """
-    command = [sys.executable, "-m", "ms_plm", "run", str(folder), *overrides, "--resume"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))}
     before: Callable[[], None] | None = _end_with_parent if _LIBC is not None else None
-    child = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=environment, preexec_fn=before)
+    child = subprocess.Popen(
+        command_of(folder, overrides), stdout=subprocess.DEVNULL, env=environment, preexec_fn=before
+    )
     try:
         told = 0
         while True:

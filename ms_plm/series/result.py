@@ -84,7 +84,7 @@ def _chosen_text(node: Node, summary: Summary) -> str:
     how = "highest" if summary.higher else "lowest"
     of = "the combination with the best mean, and in it " if node.form == "grid" and len(summary.repeats) > 1 else ""
     return (
-        f"`model/` is that of {best.run}: {of}the run with the {how} {summary.decides} "
+        f"`model/` is that of {best.run}: {of}the run with the {how} {summary.deciding()} "
         f"({best.figures[summary.decides]:.4f}) of {runs} runs. As the best of several on the same held-out data this "
         "figure is too good; "
         + ("the mean is the one to report." if len(summary.repeats) > 1 else "measure it on others.")

@@ -5,9 +5,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from ms_plm.common.errors import UserError
 from ms_plm.series.figures import FIGURES
@@ -18,8 +17,6 @@ from ms_plm.training.log import METRICS, duration
 from ms_plm.training.loop import stop_signals
 
 log = logging.getLogger(__name__)
-Starter = Callable[[Path, Sequence[str], Sequence[str]], int]
-"""See `run_in_process`."""
 
 
 @dataclass
@@ -37,7 +34,7 @@ class Ended:
     failed: dict[str, str] = field(default_factory=dict)
 
 
-def carry_out(top: Node, started: Callable[[], None], start: Starter = run_in_process) -> Ended:
+def carry_out(top: Node, started: Callable[[], None]) -> Ended:
     """Carry out every run of a plan, and summarise each branch when its runs are done.
 
     A run that fails is named and the others go on; but where the very first one cannot even begin, nothing is begun.
@@ -45,13 +42,12 @@ def carry_out(top: Node, started: Callable[[], None], start: Starter = run_in_pr
     Args:
         top: its folder and all below hold their recipes.
         started: called when the first run has begun to train.
-        start: carries out the run in a folder.
 
     Raises:
         UserError: the first run failed before it began.
     """
     with stop_signals() as signals:
-        return _Carrier(top, started, start, signals).go()
+        return _Carrier(top, started, signals).go()
 
 
 class _Stopped(Exception):
@@ -59,8 +55,8 @@ class _Stopped(Exception):
 
 
 class _Carrier:
-    def __init__(self, top: Node, started: Callable[[], None], start: Starter, signals: list[str]) -> None:
-        self.top, self.started, self.start, self.signals = top, started, start, signals
+    def __init__(self, top: Node, started: Callable[[], None], signals: list[str]) -> None:
+        self.top, self.started, self.signals = top, started, signals
         leaves = list(top.leaves())
         self.number = {leaf.folder: number for number, leaf in enumerate(leaves, 1)}
         self.total, self.ended = len(leaves), Ended()
@@ -90,7 +86,7 @@ class _Carrier:
         overrides = self._time_left(leaf, name)
         log.info("%s%s", which, " (goes on)" if (leaf.folder / "checkpoints").is_dir() else "")
         begun = time.monotonic()
-        code = self.start(leaf.folder, overrides, self.signals)
+        code = run_in_process(leaf.folder, overrides, self.signals)
         if (leaf.folder / METRICS).is_file():
             self._begin()
         if (leaf.folder / FIGURES).is_file():

@@ -37,9 +37,8 @@ def grid_table(found: Mapping[str, Summary], missing: Sequence[str], points: Map
     """Every combination with its mean figures, the best one first; those that failed last."""
     order = sorted(found, key=lambda name: -found[name].rank(found[name].mean(found[name].decides)))
     first = found[order[0]]
-    names = first.names()
-    if first.decides in names:
-        names = [first.decides, *(name for name in names if name != first.decides)]
+    decides = first.deciding()
+    names = [name for name in first.names() if name == decides] + [n for n in first.names() if n != decides]
     keys = list(next(iter(points.values())))
     rows = []
     for name in order:
