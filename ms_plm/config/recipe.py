@@ -290,6 +290,11 @@ class Recipe(Section):
         return made
 
     @property
+    def form(self) -> Literal["run", "repeats", "grid"]:
+        """What it is carried out as: one run, or several with other seeds or values."""
+        return "grid" if self.grid else "repeats" if self.train.repeats > 1 else "run"
+
+    @property
     def several(self) -> bool:
         """Whether it is carried out as several runs."""
-        return bool(self.grid) or self.train.repeats > 1
+        return self.form != "run"

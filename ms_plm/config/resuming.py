@@ -31,6 +31,8 @@ _MAY_CHANGE_IN_SEVERAL = (
 """The same for a recipe of several runs: those that are done are not done again, so no run may differ from them in its
 data, its parent or what decides; but there may be more runs."""
 
+_FORMS = {"run": "one run", "repeats": "repeats (train.repeats)", "grid": "a grid", "suite": "a suite"}
+
 
 def check_same(saved: Path, recipe: Recipe | Suite) -> None:
     """Whether a run that was started with the recipe in the file `saved` may go on with this one.
@@ -41,10 +43,9 @@ def check_same(saved: Path, recipe: Recipe | Suite) -> None:
     if not saved.is_file():
         raise UserError(f"{saved}: missing; this is not a run folder that can be resumed.")
     old = load_recipe(saved)
-    if old.several != recipe.several:
-        forms = {False: "one run", True: "several runs (train.repeats, grid or a suite)"}
+    if old.form != recipe.form:
         raise UserError(
-            f"{saved}: was started as {forms[old.several]} and is now {forms[recipe.several]}. Resume with the same "
+            f"{saved}: was started as {_FORMS[old.form]} and is now {_FORMS[recipe.form]}. Resume with the same "
             "values, or start anew in another output.folder."
         )
     before, now = _flat(old), _flat(recipe)

@@ -75,6 +75,11 @@ class Suite(Section):
     output: SuiteOutput = SuiteOutput()
 
     @property
+    def form(self) -> Literal["suite"]:
+        """What it is carried out as."""
+        return "suite"
+
+    @property
     def several(self) -> bool:
         """Whether it is carried out as several runs."""
         return True

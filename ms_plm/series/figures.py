@@ -12,7 +12,6 @@ from typing import Any
 from ms_plm.common.errors import UserError
 from ms_plm.common.files import read_json, write_json
 from ms_plm.config.recipe import Recipe
-from ms_plm.training.log import METRICS, read_metrics
 
 FIGURES = "figures.json"
 """Written last: a run that has it is finished."""
@@ -117,17 +116,17 @@ def decider(recipe: Recipe) -> tuple[str, bool]:
 
 def run_summary(recipe: Recipe, folder: Path) -> Summary:
     """Figures of a finished run's result: of the step whose weights are in `model/`."""
-    step = result_step(folder)
-    records = read_metrics(folder) if (folder / METRICS).is_file() else []
-    found = [record for record in records if record["kind"] == "evaluate" and record["step"] == step]
-    values = found[-1] if found else {}
-    figures = {name: _number(value) for name, value in values.items() if name not in ("step", "kind")}
+    figures = {name: _number(value) for name, value in (_provenance(folder).get("figures") or {}).items()}
     return Summary(*decider(recipe), (Repeat("", recipe.train.seed, figures),))
 
 
 def result_step(folder: Path) -> int | None:
     """After how many updates the weights of a run's result were taken."""
-    return (read_json(folder / "model" / "config.json").get("provenance") or {}).get("steps")
+    return _provenance(folder).get("steps")
+
+
+def _provenance(folder: Path) -> dict[str, Any]:
+    return read_json(folder / "model" / "config.json").get("provenance") or {}
 
 
 def _number(value: Any) -> float:

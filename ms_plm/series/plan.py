@@ -90,13 +90,13 @@ def runs_of(recipe: Recipe | Suite) -> str:
 def _node(recipe: Recipe | Suite, folder: Path, name: str, look: bool, **more: Any) -> Node:
     if isinstance(recipe, Suite):
         return _suite(recipe, folder, name, look)
-    if recipe.grid:
+    if recipe.form == "grid":
         children = []
         for point in points(recipe.grid):
             inner = point_name(point, recipe.grid)
             children.append(_node(_part(recipe, point, folder / inner), folder / inner, inner, look, point=point))
         return Node(name, folder, recipe, "grid", tuple(children), **more)
-    if recipe.train.repeats > 1:
+    if recipe.form == "repeats":
         children = []
         for seed in range(recipe.train.seed, recipe.train.seed + recipe.train.repeats):
             inner = f"seed-{seed}"
