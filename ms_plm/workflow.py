@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import json
 import logging
 import os
 import shutil
@@ -13,10 +12,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ms_plm.common.errors import UserError
+from ms_plm.common.errors import UsageError, UserError
 from ms_plm.common.files import replacing_file
 from ms_plm.config.loading import load_recipe, save_resolved
 from ms_plm.config.recipe import Recipe
+from ms_plm.config.resuming import check_same
+from ms_plm.config.suite import Suite
+from ms_plm.series.figures import FIGURES
 from ms_plm.training.log import run_logging
 from ms_plm.training.parallel import launched_rank, launched_ranks, serve_as_scheduler
 
@@ -25,20 +27,6 @@ KINDS = {"pretrain": "ms_plm.training.pretraining", "finetune": "ms_plm.training
 """The module whose `run(recipe, folder, resume)` carries out a kind."""
 _NEXT = {"pretrain": "a text with [MASK]", "finetune": "a text"}
 """What to give to `ms-plm predict` after a run."""
-
-_MAY_CHANGE = ("impl", "log", "output", "description", "name", "evaluate", "train.checkpoint", "train.budget_minutes")
-_MAY_MOVE = (
-    "data.cache",
-    "data.corpus",
-    "data.text",
-    "data.mindrecord",
-    "data.tokenizer",
-    "data.folder",
-    "data.own",
-    "model.from",
-)
-"""Keys that a resumed run may give other values: they do not change what is computed, or (where data and parent stand
-now) a checkpoint's fingerprints guard what matters."""
 
 
 @dataclass(frozen=True)
@@ -63,11 +51,12 @@ class RunResult:
 
 
 def run(
-    recipe: Recipe | str | Path,
+    recipe: Recipe | Suite | str | Path,
     overrides: Mapping[str, Any] | Iterable[str] | None = None,
     *,
     resume: bool = False,
     overwrite: bool = False,
+    plan: bool = False,
 ) -> RunResult:
     """Carry out a recipe.
 
@@ -76,13 +65,18 @@ def run(
         overrides: values to change, where a name or file is given.
         resume: continue the run in the existing folder.
         overwrite: remove the existing run folder and start anew.
+        plan: of a recipe of several runs, make their folders and recipes only.
 
     Raises:
         UserError: with what is wrong and the remedy.
     """
-    if not isinstance(recipe, Recipe):
+    if not isinstance(recipe, (Recipe, Suite)):
         recipe = load_recipe(recipe, overrides)
     folder = Path(recipe.output.folder or f"runs/{recipe.name}")
+    if recipe.several:
+        return _run_several(recipe, folder, resume, overwrite, plan)
+    if plan:
+        raise UsageError(f"--plan: {recipe.name} is one run (no train.repeats, no grid, no suite).")
     if serve_as_scheduler():
         return RunResult(folder, None, True, 0, "")
     main = launched_rank() == 0
@@ -113,7 +107,12 @@ def _claimed(folder: Path, recipe: Recipe, resume: bool, overwrite: bool) -> Ite
     if resume:
         if not exists:
             raise UserError(f"{folder}: there is no run to resume. Start it without --resume.")
-        _check_same(saved, recipe)
+        check_same(saved, recipe)
+        if not recipe.several and (folder / FIGURES).is_file() and not (folder / "checkpoints").is_dir():
+            raise UserError(
+                f"{folder}: this run is finished and its checkpoints were removed (output.checkpoints: false): there "
+                "is nothing to resume. Start anew with --overwrite."
+            )
         save_resolved(recipe, saved)
         yield _nothing
         return
@@ -146,35 +145,6 @@ def _claimed(folder: Path, recipe: Recipe, resume: bool, overwrite: bool) -> Ite
                 aside.rename(folder)
 
 
-def _check_same(saved: Path, recipe: Recipe) -> None:
-    if not saved.is_file():
-        raise UserError(f"{saved}: missing; this is not a run folder that can be resumed.")
-    before, now = _flat(load_recipe(saved)), _flat(recipe)
-    differing = [key for key in sorted(before.keys() | now.keys()) if before.get(key) != now.get(key)]
-    free = (*_MAY_CHANGE, *_MAY_MOVE)
-    differing = [key for key in differing if not any(key == f or key.startswith(f + ".") for f in free)]
-    if differing:
-        shown = "; ".join(f"{key} was {before.get(key)!r}, is {now.get(key)!r}" for key in differing[:5])
-        raise UserError(
-            f"{saved}: the run was started with another recipe: {shown}. Resume with the same values, or start a new "
-            "run in another output.folder."
-        )
-
-
-def _flat(recipe: Recipe) -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-
-    def walk(prefix: str, value: Any) -> None:
-        if isinstance(value, dict):
-            for key, inner in value.items():
-                walk(f"{prefix}.{key}" if prefix else key, inner)
-        else:
-            flat[prefix] = value
-
-    walk("", json.loads(recipe.model_dump_json(by_alias=True)))
-    return flat
-
-
 def _cut(folder: Path, result: Any) -> RunResult:
     again = "the same msrun command" if launched_ranks() > 1 else f"ms-plm run {folder}"
     summary = (
@@ -189,28 +159,100 @@ def _finish(recipe: Recipe, folder: Path, result: Any) -> RunResult:
 
     What fails here is named in the report and makes the exit code 1; the model is trained and stays.
     """
+    from ms_plm.series.figures import result_step, run_summary, write_run_figures
     from ms_plm.training.report import draw_loss_curve, figures_table
 
-    parts, failed = [figures_table(result)], False
-    wanted = [("Filled in", _fill_in)] if recipe.output.examples else []
-    wanted += [("Exported", _export)] if recipe.output.export else []
-    for title, make in wanted:
-        try:
-            parts.append(f"{title}: {make(recipe, folder, result.model_folder)}")
-        except UserError as error:
-            failed = True
-            log.error("%s", error)
-            parts.append(f"{title}: FAILED: {error}")
+    made, failed = _made_of(recipe, folder, result.model_folder)
+    measured = run_summary(recipe, folder).repeats[0].figures
+    parts = [figures_table(result, result_step(folder), measured), *made]
     draw_loss_curve(folder, folder / "loss.png", result)
     with replacing_file(folder / "report.md") as temporary:
         title = f"# {recipe.name}\n\n{recipe.description}\n\n"
         temporary.write_text(title + "\n\n".join(parts) + "\n", encoding="utf-8")
-    parts.append(
-        f"The model is in {result.model_folder}, the report in {folder}/report.md. Next: "
-        f"ms-plm predict {result.model_folder} '{_NEXT[recipe.kind]}'"
-    )
+    write_run_figures(recipe, folder)
+    if not recipe.output.checkpoints:
+        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    parts.append(_last_line(recipe, folder))
     figures = dict(result.progress.last_evaluation or {})
     return RunResult(folder, result.model_folder, True, int(failed), "\n\n".join(parts), figures)
+
+
+def _last_line(recipe: Recipe, folder: Path) -> str:
+    return (
+        f"The model is in {folder / 'model'}, the report in {folder}/report.md. Next: "
+        f"ms-plm predict {folder / 'model'} '{_NEXT[recipe.kind]}'"
+    )
+
+
+def _made_of(recipe: Recipe, folder: Path, model_folder: Path) -> tuple[list[str], bool]:
+    """What `output` asks to be made of a model: what to say of it, and whether something failed."""
+    parts, failed = [], False
+    wanted = [("Filled in", _fill_in)] if recipe.output.examples else []
+    wanted += [("Exported", _export)] if recipe.output.export else []
+    for title, make in wanted:
+        try:
+            parts.append(f"{title}: {make(recipe, folder, model_folder)}")
+        except UserError as error:
+            failed = True
+            log.error("%s", error)
+            parts.append(f"{title}: FAILED: {error}")
+    return parts, failed
+
+
+def _run_several(recipe: Recipe | Suite, folder: Path, resume: bool, overwrite: bool, plan_only: bool) -> RunResult:
+    """Carry out a recipe of several runs, each in a process and a folder of its own."""
+    from ms_plm.series.plan import plan, write_recipes
+    from ms_plm.series.running import carry_out
+
+    if os.environ.get("MS_ROLE"):
+        raise UserError(
+            f"{recipe.name} is made of several runs, which one process starts one after the other; it cannot be "
+            "started by msrun. Make their folders with `ms-plm run ... --plan`, start each by `msrun ... -m ms_plm run "
+            "FOLDER --resume`, then `ms-plm run` the whole with --resume, which sums them up."
+        )
+    top = plan(recipe, folder)
+    with _claimed(folder, recipe, resume, overwrite) as started, run_logging(folder, True):
+        log.info("run folder: %s; %s", folder, top.describe())
+        for run_name, why in top.absent.items():
+            log.warning("%s is skipped: %s", run_name, why)
+        write_recipes(top)
+        if plan_only:
+            started()
+            lines = [f"  ms-plm run {leaf.folder} --resume" for leaf in top.leaves()]
+            summary = "\n".join(["Planned:", *lines, f"All of them, and the summary: ms-plm run {folder} --resume"])
+            return RunResult(folder, None, False, 0, summary)
+        ended = carry_out(top, started)
+        if ended.reason:
+            summary = f"Stopped: {ended.reason}. Continue with: ms-plm run {folder} --resume"
+            return RunResult(folder, None, False, 0 if ended.by_budget else 1, summary)
+        return _sum_up(recipe, folder, ended.failed)
+
+
+def _sum_up(recipe: Recipe | Suite, folder: Path, failures: Mapping[str, str]) -> RunResult:
+    """The end of several runs, whose summary is written: what is made of the result, and the last line."""
+    from ms_plm.series.figures import read_summary
+    from ms_plm.series.result import add_to_report, report_text
+
+    failed, figures, model_folder = bool(failures), {}, None
+    if isinstance(recipe, Recipe) and (summary := read_summary(folder)):
+        model_folder = folder / "model"
+        figures = {name: summary.mean(name) for name in summary.repeats[0].figures}
+        made, broken = _made_of(recipe, folder, model_folder)
+        add_to_report(folder, made)
+        failed = failed or broken
+    parts = [report_text(folder), *(f"{name} failed: {how}" for name, how in failures.items())]
+    if failures:
+        parts.append(
+            f"The report is in {folder}/report.md. Next: ms-plm run {folder} --resume, which tries those again"
+        )
+    elif model_folder:
+        parts.append(_last_line(recipe, folder))
+    else:
+        parts.append(
+            f"The row is in {folder}/report.md and figures.json, each task's model in its folder. Next: "
+            f"ms-plm evaluate {folder}/TASK FILES --split test --predictions FOLDER"
+        )
+    return RunResult(folder, model_folder, not failures, int(failed), "\n\n".join(parts), figures)
 
 
 def _fill_in(recipe: Recipe, folder: Path, model_folder: Path) -> str:

@@ -22,9 +22,10 @@ BELOW = {
     "evaluation": ["data", "models"],
     "tasks": ["evaluation", "pictures"],
     "training": ["tasks"],
+    "series": ["training"],
     "export": ["training"],
     "convert": ["training"],
-    "workflow": ["export", "convert"],
+    "workflow": ["export", "convert", "series"],
     "cli": ["workflow"],
     "__main__": ["cli"],
     "__init__": [],
@@ -174,8 +175,8 @@ def test_habits_of_the_originals_stay_out(habit):
             code = line.split("#")[0].replace("allow_pickle=False", "")
             if habit in code and not code.strip().startswith(('"', "'")) and f"`{habit}" not in code:
                 hits.append(f"{path.relative_to(ROOT)}:{number}: {line.strip()}")
-    if habit == "sys.path":  # the doctor hands its own path on to the child that it starts
-        hits = [hit for hit in hits if not hit.startswith("ms_plm/cli/doctor.py")]
+    if habit == "sys.path":  # these two hand their own path on to the child that they start
+        hits = [hit for hit in hits if not hit.startswith(("ms_plm/cli/doctor.py", "ms_plm/series/process.py"))]
     assert hits == []
 
 

@@ -30,6 +30,7 @@ def test_a_shipped_recipe_is_valid_and_described(name):
     recipe = load_recipe(name)
     assert recipe.description
     assert recipe.name == name.rpartition("/")[2]
+    assert name.startswith("suites/") == (recipe.kind == "suite")
 
 
 @pytest.mark.parametrize("name", RECIPES)

@@ -108,6 +108,11 @@ def job_of(args: argparse.Namespace, rank: int | None = None) -> Job:
     if any(item.partition("=")[0].strip() == "impl.device" for item in args.overrides):
         raise UsageError("impl.device is set by --device here; leave it out of the overrides.")
     resolved = resolve_recipe(args.recipe, overrides)
+    if resolved.recipe.several:
+        raise UsageError(
+            f"{resolved.recipe.name} is made of several runs (train.repeats, grid or a suite). Make their folders with "
+            "`ms-plm run ... --plan`, launch each folder with --resume, then `ms-plm run` the whole with --resume."
+        )
     folder, recipe = run_folder(resolved.recipe), resolved.recipe
     return Job(
         name=args.recipe,

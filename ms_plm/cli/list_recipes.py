@@ -7,6 +7,7 @@ import argparse
 from ms_plm.common.errors import UserError
 from ms_plm.config.loading import list_recipes, load_recipe
 from ms_plm.config.recipe import Recipe
+from ms_plm.config.suite import Suite
 
 NAME = "list"
 HELP = "show the recipes that come with the package"
@@ -37,9 +38,11 @@ def _row(name: str, path: str) -> tuple[str, str, str, str]:
     return name, recipe.kind, describe_model(recipe), recipe.description
 
 
-def describe_model(recipe: Recipe) -> str:
+def describe_model(recipe: Recipe | Suite) -> str:
     """Family and size, such as `nezha 4x256` (layers x hidden size)."""
     model = recipe.model
+    if isinstance(recipe, Suite):
+        return f"from {recipe.parent}" if recipe.parent else "as recipes say"
     if model.from_:
         return f"from {model.from_}"
     return f"{model.model_type} {model.num_hidden_layers}x{model.hidden_size}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from importlib.metadata import entry_points
 
-from ms_plm.common.errors import UserError
+from ms_plm.common.errors import UsageError, UserError
 from ms_plm.config.loading import load_recipe
 from ms_plm.config.recipe import Recipe
 
@@ -16,6 +16,9 @@ examples:
   ms-plm run quickstart
   ms-plm run recipes/nezha/nezha_tiny_pretrain_zh.yaml data.corpus=prepared/zh train.steps=2000
   ms-plm run nezha_tiny_pretrain_zh --resume      continue after a kill, exactly where it was
+  ms-plm run bert_base_rte model.from=MODEL data.folder=RTE train.repeats=5      five seeds: mean, deviation, the best
+  ms-plm run bert_base_rte model.from=MODEL data.folder=RTE 'grid.train.batch=[16, 32]'    a run for each value
+  ms-plm run glue_all model.from=MODEL data.folder=GLUE       every task of a benchmark, and the row of its figures
   ms-plm run nezha_base_pretrain_ascend --dry-run-ascend 910B3      planned memory before cluster hours are spent
 
 A list is given whole: output.examples='["我爱[MASK]国", "a [MASK] day"]'
@@ -37,16 +40,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="train nothing; compile the training step for an Ascend chip (default 910B2), without one: planned "
         "memory, kernels, size of the graph",
     )
+    parser.add_argument(
+        "--plan",
+        action="store_true",
+        help="of several runs (train.repeats, grid, a suite) make the folders and recipes only, and list them",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     recipe = load_recipe(args.recipe, args.overrides)
     if args.dry_run_ascend:
+        if recipe.several:
+            raise UsageError(
+                f"--dry-run-ascend: {recipe.name} is made of several runs; name the recipe of one of them, or "
+                "set train.repeats=1."
+            )
         print(_dry_run(recipe, args.dry_run_ascend))
         return 0
     from ms_plm import workflow  # imports MindSpore: only once the recipe is known to be right
 
-    result = workflow.run(recipe, resume=args.resume, overwrite=args.overwrite)
+    result = workflow.run(recipe, resume=args.resume, overwrite=args.overwrite, plan=args.plan)
     if result.summary:
         print(result.summary)
     return result.exit_code

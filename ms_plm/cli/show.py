@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from ms_plm.common.errors import UsageError
-from ms_plm.config.check import describe_keys
+from ms_plm.config.check import ALL_KINDS, describe_keys
 from ms_plm.config.loading import Origin, ResolvedRecipe, resolve_recipe
 from ms_plm.config.precision import policy_for
-from ms_plm.config.recipe import KINDS, ImplSection
+from ms_plm.config.recipe import ImplSection, Recipe
+from ms_plm.series.plan import runs_of
 
 NAME = "show"
 HELP = "print a recipe with every value and where it was set (file and line, command line, or default)"
@@ -24,6 +25,7 @@ examples:
   ms-plm show quickstart --set         only what is set, without the defaults
   ms-plm show --keys                   every key a recipe may hold, its default and what it means
   ms-plm show --keys finetune          the same for another kind of recipe
+  ms-plm show bert_base_rte model.from=MODEL train.repeats=5      and the runs that it is made of
 """
 
 
@@ -35,9 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--keys",
         nargs="?",
         const="pretrain",
-        choices=sorted(KINDS),
+        choices=sorted(ALL_KINDS),
         metavar="KIND",
-        help=f"explain every key of a kind of recipe ({', '.join(sorted(KINDS))}) instead of showing one",
+        help=f"explain every key of a kind of recipe ({', '.join(sorted(ALL_KINDS))}) instead of showing one",
     )
 
 
@@ -54,7 +56,10 @@ def run(args: argparse.Namespace) -> int:
     width = min(max(len(text) for text, _ in lines), 60)
     for text, origin in lines:
         print(f"{text.ljust(width)}  # {origin}" if origin else text)
-    print(f"# {_precision(resolved.recipe.impl)}")
+    if isinstance(resolved.recipe, Recipe):
+        print(f"# {_precision(resolved.recipe.impl)}")
+    if resolved.recipe.several:
+        print(f"# {runs_of(resolved.recipe)}")
     return 0
 
 
@@ -66,7 +71,7 @@ def _precision(impl: ImplSection) -> str:
 def _lines(resolved: ResolvedRecipe, only_set: bool) -> Iterator[tuple[str, str]]:
     """Lines of YAML, each with the origin of its value; headings of sections have none."""
     values = resolved.recipe.model_dump(mode="json", by_alias=True)
-    if resolved.recipe.model.from_:
+    if isinstance(resolved.recipe, Recipe) and resolved.recipe.model.from_:
         values["model"] = {"from": resolved.recipe.model.from_, "fresh": resolved.recipe.model.fresh}
     yield from _section(values, (), resolved.origins, only_set)
 
@@ -80,6 +85,11 @@ def _section(values: dict[str, Any], path: tuple[str, ...], origins: dict, only_
         if isinstance(value, dict) and value:
             yield f"{indent}{key}:", ""
             yield from _section(value, here, origins, only_set)
+        elif isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
+            yield f"{indent}{key}:", _origin(origins.get(here), here)
+            for item in value:
+                told = {name: inner for name, inner in item.items() if inner not in (None, [], {})}
+                yield f"{indent}  - {json.dumps(told, ensure_ascii=False)}", ""
         else:
             yield f"{indent}{key}: {json.dumps(value, ensure_ascii=False)}", _origin(origins.get(here), here)
 

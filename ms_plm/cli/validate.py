@@ -7,6 +7,7 @@ import sys
 
 from ms_plm.common.errors import UsageError, UserError
 from ms_plm.config.loading import load_recipe
+from ms_plm.series.plan import runs_of
 
 NAME = "validate"
 HELP = "check recipes without running them; everything that is wrong is reported at once"
@@ -31,9 +32,10 @@ def run(args: argparse.Namespace) -> int:
     for name in names:
         try:
             recipe = load_recipe(name, overrides)
+            runs = f"; {runs_of(recipe)}" if recipe.several else ""
         except UserError as error:
             failed += 1
             print(error, file=sys.stderr)
         else:
-            print(f"{name}: valid ({recipe.kind}, {recipe.name})")
+            print(f"{name}: valid ({recipe.kind}, {recipe.name}{runs})")
     return 1 if failed else 0

@@ -12,11 +12,13 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from ms_plm.common.errors import UserError
+from ms_plm.config.grid import faults
 from ms_plm.config.model import ModelConfig
 from ms_plm.config.places import place
 from ms_plm.config.precision import policy_for
 from ms_plm.config.recipe import KINDS, Recipe
 from ms_plm.config.sections import Section
+from ms_plm.config.suite import SHARED, Suite
 
 KeyPath = tuple[str, ...]
 
@@ -29,12 +31,17 @@ class Complaint:
     text: str
 
 
-def check(values: dict[str, Any]) -> tuple[Recipe | None, list[Complaint]]:
+def check(values: dict[str, Any]) -> tuple[Recipe | Suite | None, list[Complaint]]:
     """The recipe, or None and what is wrong. `values` is left as it is."""
     kind = values.get("kind")
+    if kind == "suite":
+        return _check_suite(values)
     parts = KINDS.get(kind, {}) if isinstance(kind, str) else {}
     complaints: list[Complaint] = []
     known, whole = _without_unknown(values, Recipe, parts, (), complaints), True
+    if isinstance(known.get("grid"), dict):
+        known["grid"] = _without_unknown(known["grid"], Recipe, parts, ("grid",), complaints)
+        complaints += [Complaint(("grid", *path), text) for path, text in faults(known["grid"])]
     for name, section in parts.items():
         given = known.pop(name, None)
         try:
@@ -50,6 +57,22 @@ def check(values: dict[str, Any]) -> tuple[Recipe | None, list[Complaint]]:
         complaints += _across_sections(recipe)
     return (None if complaints else recipe), complaints
 
+
+def _check_suite(values: dict[str, Any]) -> tuple[Suite | None, list[Complaint]]:
+    """The same for a suite; what it changes in its tasks' recipes is checked with them."""
+    complaints: list[Complaint] = []
+    known = _without_unknown(values, Suite, {}, (), complaints)
+    shared = {name: known[name] for name in SHARED if isinstance(known.get(name), dict)}
+    known |= _without_unknown(shared, Recipe, KINDS["finetune"], (), complaints)
+    try:
+        suite = Suite.model_validate(known)
+    except ValidationError as error:
+        return None, complaints + [_complaint(item) for item in error.errors()]
+    return (None if complaints else suite), complaints
+
+
+ALL_KINDS = (*KINDS, "suite")
+"""Every kind of recipe; a suite has a shape of its own."""
 
 Parts = dict[str, type[Section]]  # those sections of a recipe that depend on its kind
 
@@ -82,7 +105,7 @@ def _paths(section: type[Section], parts: Parts, prefix: KeyPath = ()) -> list[K
 
 def describe_keys(kind: str = "pretrain") -> list[tuple[str, str, str]]:
     """Every key of a recipe of this kind: its path, its default (empty: none) and what it means."""
-    parts = KINDS[kind]
+    root, parts = (Suite, {}) if kind == "suite" else (Recipe, KINDS[kind])
 
     def walk(section: type[Section], prefix: str) -> Iterator[tuple[str, str, str]]:
         for (key, inner), info in zip(_keys(section, parts).items(), section.model_fields.values(), strict=True):
@@ -93,7 +116,7 @@ def describe_keys(kind: str = "pretrain") -> list[tuple[str, str, str]]:
                 default = "" if info.is_required() else json.dumps(info.default, ensure_ascii=False)
                 yield prefix + key, default, info.description or _options(info.annotation)
 
-    return list(walk(Recipe, ""))
+    return list(walk(root, ""))
 
 
 def _options(annotation: Any) -> str:
@@ -152,6 +175,8 @@ def _complaint(error: ErrorDetails, prefix: KeyPath = ()) -> Complaint:
         return Complaint(path, f"{context['error']}.".replace("..", "."))
     if kind == "literal_error":
         options = context["expected"].replace("'", "")
+        if path == ("kind",):  # a suite is no recipe of its own shape
+            options = f"{options.replace(' or ', ', ')} or suite"
         near = difflib.get_close_matches(str(found), [o.strip() for o in options.replace(" or ", ",").split(",")], 1)
         hint = f" Did you mean {near[0]}?" if near else ""
         return Complaint(path, f"expected {options}, found {found!r}.{hint}")

@@ -15,11 +15,23 @@ from typing import Any
 
 from ms_plm.common.errors import UsageError, UserError
 from ms_plm.config.check import Complaint, check
+from ms_plm.config.grid import flat, nested, point_name, points
 from ms_plm.config.places import find_recipe, list_recipes, place
 from ms_plm.config.recipe import Recipe
+from ms_plm.config.suite import Suite, SuiteTask
 from ms_plm.config.yaml_files import parse_value, read_yaml, write_yaml
 
-__all__ = ["Origin", "ResolvedRecipe", "list_recipes", "load_recipe", "place", "resolve_recipe", "save_resolved"]
+__all__ = [
+    "Origin",
+    "ResolvedRecipe",
+    "changed",
+    "list_recipes",
+    "load_recipe",
+    "place",
+    "resolve_recipe",
+    "save_resolved",
+    "task_recipe",
+]
 
 KeyPath = tuple[str, ...]
 COMMAND_LINE = "command line"
@@ -48,7 +60,7 @@ class Origin:
 class ResolvedRecipe:
     """A checked recipe and the origin of every value that was set (defaults have none)."""
 
-    recipe: Recipe
+    recipe: Recipe | Suite
     path: Path
     origins: dict[KeyPath, Origin]
 
@@ -61,8 +73,8 @@ class _Layer:
     origins: dict[KeyPath, Origin] = field(default_factory=dict)
 
 
-def load_recipe(name_or_path: str | Path, overrides: Mapping[str, Any] | Iterable[str] | None = None) -> Recipe:
-    """A checked recipe.
+def load_recipe(name_or_path: str | Path, overrides: Mapping[str, Any] | Iterable[str] | None = None) -> Recipe | Suite:
+    """A checked recipe; a `Suite` where its kind is `suite`.
 
     Args:
         name_or_path: a file, a run folder, or the name of a shipped recipe (`quickstart`, `nezha/quickstart`).
@@ -79,23 +91,107 @@ def resolve_recipe(
 ) -> ResolvedRecipe:
     """Like `load_recipe`, with the origin of each value."""
     path = find_recipe(str(name_or_path))
-    layer = _read_layers(path)
+    layer, above = _read_layers(path), _override_layer(overrides)
     if Path(name_or_path).is_dir():  # a run folder, wherever it stands now
         layer.values["output"] = {**(layer.values.get("output") or {}), "folder": str(name_or_path)}
-    _lay_over(layer, _override_layer(overrides), str(path))
+    if layer.values.get("kind") == "suite":
+        _settle_tasks(layer, above, path)
+    _lay_over(layer, above, str(path))
     layer.values.setdefault("name", path.stem)
     recipe, complaints = check(layer.values)
     if recipe is None:
         raise UserError(_report(path, complaints, layer.origins))
+    if complaints := _several(recipe):
+        raise UserError(_report(path, complaints, layer.origins))
     return ResolvedRecipe(recipe, path, layer.origins)
 
 
-def save_resolved(recipe: Recipe, path: str | Path) -> None:
-    """Write a recipe with every value spelled out, so that `load_recipe(path)` gives an equal one."""
+def changed(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
+    """A recipe with other values by dotted keys, and without its grid.
+
+    Raises:
+        UserError: with everything that is wrong then.
+    """
+    layer = _Layer({**_written(recipe), "grid": {}})
+    _lay_over(layer, _override_layer(changes), recipe.name)
+    made, complaints = check(layer.values)
+    if made is None:
+        raise UserError("; ".join(f"{'.'.join(c.path)}: {c.text}" for c in complaints))
+    return made
+
+
+def task_recipe(suite: Suite, task: SuiteTask) -> Recipe:
+    """The recipe of one task of a suite: its own, below what the suite changes for all, below what it changes for it.
+
+    Raises:
+        UserError: with everything that is wrong.
+    """
+    path = find_recipe(task.recipe)
+    layer = _read_layers(path)
+    shared = suite.shared()
+    if suite.root is not None:
+        names = task.folder or (task.run,)
+        there = [name for name in names if place(f"{suite.root}/{name}").is_dir()]
+        shared["data.folder"] = f"{suite.root}/{(there or names)[0]}"
+    for changes in (shared, {".".join(key): value for key, value in flat(task.overrides)}):
+        _lay_over(layer, _override_layer(changes, suite.name), str(path))
+    layer.values.setdefault("name", path.stem)
+    if layer.values.get("kind") == "suite":
+        raise UserError(f"{path}: is a suite itself; name the recipes of its tasks.")
+    recipe, complaints = check(layer.values)
+    complaints = complaints if recipe is None else _several(recipe)
+    if complaints:
+        raise UserError(_report(path, complaints, layer.origins))
+    return recipe
+
+
+def _several(recipe: Recipe | Suite) -> list[Complaint]:
+    """What is wrong with the runs that a recipe is made of: the points of its grid, the tasks of a suite."""
+    found: dict[str, Complaint] = {}
+    if isinstance(recipe, Suite):
+        for number, task in enumerate(recipe.suite.tasks, 1):
+            try:
+                task_recipe(recipe, task)
+            except UserError as error:  # what is wrong with the shared part is wrong in all of them: told once
+                where = f"{number} ({task.run})"
+                found.setdefault(str(error), Complaint(("suite", "tasks"), f"task {where}: {error}"))
+        return list(found.values())
+    for point in points(recipe.grid) if recipe.grid else ():
+        try:
+            changed(recipe, point)
+        except UserError as error:
+            name = point_name(point, recipe.grid)
+            found.setdefault(str(error), Complaint(("grid",), f"{name}: {error}"))
+    return list(found.values())
+
+
+def _settle_tasks(layer: _Layer, above: _Layer, path: Path) -> None:
+    """Recipes beside the suite's file by their path; what the command line sets for all stands above any task's own."""
+    section = layer.values.get("suite")
+    tasks = section.get("tasks") if isinstance(section, dict) else None
+    for task in tasks if isinstance(tasks, list) else ():
+        if not isinstance(task, dict):
+            continue
+        beside = path.parent / str(task.get("recipe"))
+        if beside.is_file():
+            task["recipe"] = str(beside)
+        own = task.get("overrides")
+        if isinstance(own, dict):
+            kept = {key: value for key, value in flat(own) if key not in above.origins}
+            task["overrides"] = {".".join(key): value for key, value in kept.items()}
+
+
+def _written(recipe: Recipe | Suite) -> dict[str, Any]:
+    """Plain values from which an equal recipe can be read."""
     values = recipe.model_dump(mode="json", by_alias=True, exclude_none=True)
-    if recipe.model.from_:
+    if isinstance(recipe, Recipe) and recipe.model.from_:
         values["model"] = {"from": recipe.model.from_, "fresh": recipe.model.fresh}
-    write_yaml(Path(path), values, "Resolved recipe: every value of the run, defaults included.")
+    return values
+
+
+def save_resolved(recipe: Recipe | Suite, path: str | Path) -> None:
+    """Write a recipe with every value spelled out, so that `load_recipe(path)` gives an equal one."""
+    write_yaml(Path(path), _written(recipe), "Resolved recipe: every value of the run, defaults included.")
 
 
 def _read_layers(path: Path) -> _Layer:
@@ -114,6 +210,7 @@ def _read_layers(path: Path) -> _Layer:
         chain.append(resolved)
         document = read_yaml(current)
         layer = _Layer(document.values, {key: Origin(str(current), n) for key, n in document.lines.items()})
+        _nest_grid(layer, str(current))
         base = layer.values.pop("base", None)
         origin = layer.origins.pop(("base",), None)
         if base is not None and not (isinstance(base, str) and base):
@@ -130,7 +227,15 @@ def _read_layers(path: Path) -> _Layer:
     return result
 
 
-def _override_layer(overrides: Mapping[str, Any] | Iterable[str] | None) -> _Layer:
+def _nest_grid(layer: _Layer, where: str) -> None:
+    """Dotted keys of `grid` as sections, as they are everywhere else."""
+    if isinstance(layer.values.get("grid"), dict):
+        layer.values["grid"] = nested(layer.values["grid"], f"{where}: grid")
+        for path in [path for path in layer.origins if path[0] == "grid" and any("." in part for part in path)]:
+            layer.origins[tuple(part for key in path for part in key.split("."))] = layer.origins.pop(path)
+
+
+def _override_layer(overrides: Mapping[str, Any] | Iterable[str] | None, source: str = COMMAND_LINE) -> _Layer:
     """`a.b=c` items as a layer."""
     layer = _Layer()
     if overrides is None:
@@ -141,19 +246,20 @@ def _override_layer(overrides: Mapping[str, Any] | Iterable[str] | None) -> _Lay
     for key, value in pairs:
         path = tuple(str(key).split("."))
         if not all(path):
-            raise UsageError(f"{COMMAND_LINE}: {key}: expected a key such as train.steps.")
+            raise UsageError(f"{source}: {key}: expected a key such as train.steps.")
         if path == ("base",):
-            raise UsageError(f"{COMMAND_LINE}: base can only be set in a file.")
+            raise UsageError(f"{source}: base can only be set in a file.")
         if path in layer.origins:
-            raise UsageError(f"{COMMAND_LINE}: {key} is given twice. Keep one of them.")
+            raise UsageError(f"{source}: {key} is given twice. Keep one of them.")
         section = layer.values
         for depth, part in enumerate(path[:-1], start=1):
-            layer.origins.setdefault(path[:depth], Origin(COMMAND_LINE))
+            layer.origins.setdefault(path[:depth], Origin(source))
             section = section.setdefault(part, {})
             if not isinstance(section, dict):
-                raise UsageError(f"{COMMAND_LINE}: {key}: {'.'.join(path[:depth])} is given as a whole beside it.")
+                raise UsageError(f"{source}: {key}: {'.'.join(path[:depth])} is given as a whole beside it.")
         section[path[-1]] = copy.deepcopy(value)
-        _mark(layer.origins, path, value)
+        _mark(layer.origins, path, value, source)
+    _nest_grid(layer, source)
     return layer
 
 
@@ -164,12 +270,12 @@ def _split_override(item: str) -> tuple[str, Any]:
     return key.strip(), parse_value(text, f"{COMMAND_LINE}: {key.strip()}")
 
 
-def _mark(origins: dict[KeyPath, Origin], path: KeyPath, value: Any) -> None:
-    """Note the command line as the origin of a value and of everything inside it."""
-    origins[path] = Origin(COMMAND_LINE)
+def _mark(origins: dict[KeyPath, Origin], path: KeyPath, value: Any, source: str) -> None:
+    """Note the origin of a value and of everything inside it."""
+    origins[path] = Origin(source)
     if isinstance(value, dict):
         for key, inner in value.items():
-            _mark(origins, (*path, str(key)), inner)
+            _mark(origins, (*path, str(key)), inner, source)
 
 
 def _lay_over(below: _Layer, above: _Layer, where: str) -> None:

@@ -164,6 +164,9 @@ class TrainSection(Section):
     epochs: float | None = Field(None, gt=0, description="passes over the data; give this or steps")
     batch: int = Field(32, gt=0, description="sequences per update over all devices")
     seed: int = Field(1, description="of initial weights, order, masks and dropout")
+    repeats: int = Field(
+        1, ge=1, le=100, description="so many runs with seeds seed, seed+1, ...; the result is the best one's"
+    )
     clip_norm: float = Field(1.0, ge=0, description="largest global gradient norm; 0: no clipping")
     optimizer: OptimizerSection = OptimizerSection()
     schedule: ScheduleSection = ScheduleSection()
@@ -236,6 +239,7 @@ class OutputSection(Section):
     folder: str | None = Field(None, description="run folder; default: runs/<recipe name>")
     examples: tuple[str, ...] = Field((), description="texts with [MASK] that are filled in at the end")
     export: ExportSection | None = None
+    checkpoints: bool = Field(True, description="false: once the run is finished its checkpoints go; its model stays")
 
 
 class LogSection(Section):
@@ -272,6 +276,7 @@ class Recipe(Section):
     impl: ImplSection = ImplSection()
     output: OutputSection = OutputSection()
     log: LogSection = LogSection()
+    grid: dict[str, Any] = Field({}, description="key -> values to try, such as train.batch: [16, 32]; a run each")
 
     @model_validator(mode="before")
     @classmethod
@@ -283,3 +288,13 @@ class Recipe(Section):
             if not isinstance(made.get(name), Section):
                 made[name] = section(**(made.get(name) or {}))
         return made
+
+    @property
+    def form(self) -> Literal["run", "repeats", "grid"]:
+        """What it is carried out as: one run, or several with other seeds or values."""
+        return "grid" if self.grid else "repeats" if self.train.repeats > 1 else "run"
+
+    @property
+    def several(self) -> bool:
+        """Whether it is carried out as several runs."""
+        return self.form != "run"

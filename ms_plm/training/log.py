@@ -43,6 +43,10 @@ def run_logging(folder: Path | None, main: bool) -> Iterator[None]:
     log.propagate, log.handlers = False, handlers
     try:
         yield
+    except Exception as error:  # standard error has it from whoever shows the error
+        for handler in handlers[1:]:
+            handler.handle(log.makeRecord(log.name, logging.ERROR, __file__, 0, "%s", (error,), None))
+        raise
     finally:
         for handler in handlers:
             handler.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,25 @@ from ms_plm.training.log import duration, read_metrics
 from ms_plm.training.session import TrainingResult
 
 
-def figures_table(result: TrainingResult) -> str:
-    """Held-out figures before and after as a Markdown table, then speed."""
+def figures_table(result: TrainingResult, step: int | None = None, chosen: Mapping[str, float] | None = None) -> str:
+    """Held-out figures before and after as a Markdown table, then speed.
+
+    Args:
+        result: of the run.
+        step: whose weights are the result.
+        chosen: its figures, which are told where it is not the last step.
+    """
     before, after = result.progress.first_evaluation, result.progress.last_evaluation
     lines = []
     if before and after:
-        lines += ["| held out | before | after |", "|---|---:|---:|"]
-        lines += [f"| {t} | {before[k]:.4f} | {after[k]:.4f} |" for k, t in result.titles.items() if k in before]
+        columns = {"before": before, "after": after}
+        if chosen and step != result.progress.step:
+            columns[f"result (step {step})"] = chosen
+        lines += [f"| held out | {' | '.join(columns)} |", "|---|" + "---:|" * len(columns)]
+        for name, title in result.titles.items():
+            if name in before:
+                cells = " | ".join(f"{figures.get(name, math.nan):.4f}" for figures in columns.values())
+                lines.append(f"| {title} | {cells} |")
         lines.append("")
     outcome = result.outcome
     lines += [

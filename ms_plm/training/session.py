@@ -27,7 +27,7 @@ from ms_plm.tokenization import Tokenizer
 from ms_plm.training.assembly import build_kernels, build_step, trained
 from ms_plm.training.checkpoint import CheckpointStore
 from ms_plm.training.hardware import Device, open_device
-from ms_plm.training.log import RunLog
+from ms_plm.training.log import METRICS, RunLog
 from ms_plm.training.loop import Outcome, Progress, TrainingLoop
 from ms_plm.training.parallel import Parallel
 from ms_plm.training.schedule import build_schedule
@@ -245,7 +245,8 @@ class Session:
                 f"{', '.join(map(str, steps))}; -1: none). The run folder must be on a disk that all machines share."
             )
         if checkpoint is None:
-            log.warning("%s: no checkpoint to resume from; starting at step 0", self.store.folder)
+            level = logging.WARNING if (self.folder / METRICS).exists() else logging.INFO  # else it was only planned
+            log.log(level, "%s: no checkpoint to resume from; starting at step 0", self.store.folder)
             return Progress()
         facts = self._facts()
         for key in ("data_fingerprint", "seed"):

@@ -100,8 +100,16 @@ def test_run_hands_the_checked_recipe_to_the_workflow_and_prints_its_summary(rec
     assert main(["run", recipe, "train.steps=7", "--resume", "train.batch=4"]) == 0
     (called, options), *others = workflow.calls
     assert (called.train.steps, called.train.batch, others) == (7, 4, [])
-    assert options == {"resume": True, "overwrite": False}
+    assert options == {"resume": True, "overwrite": False, "plan": False}
     assert capsys.readouterr().out == "made: runs/r/model\n"
+
+
+def test_a_plan_is_passed_on_and_several_runs_have_no_dry_run(recipe, workflow, capsys):
+    assert main(["run", recipe, "train.repeats=2", "--plan"]) == 0
+    assert workflow.calls[0][1]["plan"] is True
+    assert main(["run", recipe, "train.repeats=2", "--dry-run-ascend"]) == 2
+    assert "is made of several runs; name the recipe of one of them" in capsys.readouterr().err
+    assert len(workflow.calls) == 1
 
 
 def test_a_run_that_was_cut_ends_with_its_exit_code(recipe, workflow, capsys):

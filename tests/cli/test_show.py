@@ -75,3 +75,25 @@ def test_a_recipes_precision_is_told_in_full(child, capsys):
     last = capsys.readouterr().out.splitlines()[-1]
     assert last.startswith("# impl.precision fp16: products in float16; parameters, layer_norm, softmax")
     assert "doctor --soc" in last
+
+
+def test_a_suite_shows_its_tasks_what_it_sets_for_all_and_its_runs(child, capsys):
+    assert main(["show", "glue_all", "train.repeats=2"]) == 0
+    text = capsys.readouterr().out
+    assert text.endswith("# 16 runs of 8 tasks\n")
+    Path("again.yaml").write_text(text, encoding="utf-8")
+    assert load_recipe("again.yaml") == load_recipe("glue_all", {"train.repeats": 2})
+    assert "repeats: 2" in text
+
+
+def test_a_recipe_of_several_runs_shows_how_many(child, capsys):
+    assert main(["show", child, "grid.train.batch=[4, 8]", "train.repeats=3"]) == 0
+    text = capsys.readouterr().out
+    assert text.endswith("# 6 runs: 2 combinations x 3 seeds\n")
+
+
+def test_keys_of_a_suite_are_explained(capsys):
+    assert main(["show", "--keys", "suite"]) == 0
+    text = capsys.readouterr().out
+    assert "suite.tasks.figures" in text
+    assert "data.max_length" not in text

@@ -31,3 +31,8 @@ def test_all_recipes_are_checked_and_all_errors_shown(capsys):
 def test_only_overrides_is_wrong_usage(capsys):
     assert main(["validate", "train.steps=5"]) == 2
     assert "name at least one recipe" in capsys.readouterr().err
+
+
+def test_of_several_runs_it_is_said_how_many(capsys):
+    assert main(["validate", "glue_all", "train.repeats=3"]) == 0
+    assert capsys.readouterr().out == "glue_all: valid (suite, glue_all; 24 runs of 8 tasks)\n"

@@ -157,3 +157,9 @@ def test_what_is_not_a_number_becomes_null_as_json_has_no_name_for_it(tmp_path: 
 def test_metrics_are_one_json_object_a_line(tmp_path: Path) -> None:
     path = _written(tmp_path, 1, 2)
     assert [json.loads(line)["kind"] for line in path.read_text(encoding="utf-8").splitlines()] == ["train", "train"]
+
+
+def test_the_log_file_says_why_a_run_ended(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no such thing"), run_logging(tmp_path, main=True):
+        raise ValueError("no such thing")
+    assert " E no such thing" in (tmp_path / "train.log").read_text(encoding="utf-8")

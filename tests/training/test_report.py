@@ -85,3 +85,11 @@ def test_without_the_extra_there_is_no_picture_and_no_error(tmp_path: Path, monk
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     assert draw_loss_curve(tmp_path, tmp_path / "loss.png", result(None, None)) is False
     assert not (tmp_path / "loss.png").exists()
+
+
+def test_the_figures_of_the_result_are_told_where_it_is_not_the_last_step() -> None:
+    before, after, chosen = ({"loss": value} for value in (3.0, 2.0, 1.5))
+    rows = cells(figures_table(result(before, after), 600, chosen))
+    assert rows["held out"] == ["before", "after", "result (step 600)"]
+    assert rows["loss (all terms)"] == ["3.0000", "2.0000", "1.5000"]
+    assert cells(figures_table(result(before, after), 1200, after))["held out"] == ["before", "after"]

@@ -82,6 +82,17 @@ def read_split(
     return Split(task.name, split, paths, tuple(examples), spelling.known(examples), dropped)
 
 
+def what_is_missing(task: BenchmarkTask, folder: str | os.PathLike, splits: Iterable[str]) -> str | None:
+    """Which splits have no files in a folder, and what those are called; None where all are there."""
+    folder = Path(folder)
+    if not folder.is_dir():
+        return f"{folder}: no such folder."
+    missing = [name for name in splits if _found(task, folder, name) is None]
+    if not missing:
+        return None
+    return f"{folder}: no {' and no '.join(f'{_names(task.splits[name])} ({name})' for name in missing)}."
+
+
 def _source(task: BenchmarkTask, folder: Path, split: str, file: str | None) -> Source:
     if split not in task.splits:
         raise UserError(f"{task.name}: no split {split!r}; it has {', '.join(task.splits)}.")

@@ -1,0 +1,1 @@
+"""Several runs as one: repeats with other seeds, grids of values, suites of tasks."""
