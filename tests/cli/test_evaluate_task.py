@@ -72,4 +72,4 @@ def test_what_does_not_fit_is_named(folder, arguments, code, text, capsys):
 
 def test_the_files_of_the_task_must_be_named(folder, capsys):
     assert main(["evaluate", str(folder / "model"), "--device", "cpu"]) == 2
-    assert "name the folder with the files of its task" in capsys.readouterr().err
+    assert "name the folder with its task's files" in capsys.readouterr().err
