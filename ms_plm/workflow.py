@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ms_plm.common.errors import UserError
-from ms_plm.common.files import replacing_file
+from ms_plm.common.files import read_json, replacing_file
 from ms_plm.config.loading import load_recipe, save_resolved
 from ms_plm.config.recipe import Recipe
 from ms_plm.training.log import run_logging
@@ -23,8 +23,14 @@ from ms_plm.training.parallel import launched_rank, launched_ranks, serve_as_sch
 log = logging.getLogger(__name__)
 KINDS = {"pretrain": "ms_plm.training.pretraining", "finetune": "ms_plm.training.finetuning"}
 """The module whose `run(recipe, folder, resume)` carries out a kind."""
-_NEXT = {"pretrain": "a text with [MASK]", "finetune": "a text"}
-"""What to give to `ms-plm predict` after a run."""
+_NEXT = {
+    None: "'a text with [MASK]'",
+    "sequence_classification": "'a text'",
+    "token_classification": "'a text'",
+    "question_answering": r"$'a question\ta text'",
+    "multiple_choice": r"$'a text\ta question\ta choice\tanother one'",
+}
+"""What to give to `ms-plm predict` after a run, as a shell takes it, by the head of the result."""
 
 _MAY_CHANGE = ("impl", "log", "output", "description", "name", "evaluate", "train.checkpoint", "train.budget_minutes")
 _MAY_MOVE = (
@@ -189,6 +195,7 @@ def _finish(recipe: Recipe, folder: Path, result: Any) -> RunResult:
 
     What fails here is named in the report and makes the exit code 1; the model is trained and stays.
     """
+    from ms_plm.models.names import task_head
     from ms_plm.training.report import draw_loss_curve, figures_table
 
     parts, failed = [figures_table(result)], False
@@ -205,9 +212,10 @@ def _finish(recipe: Recipe, folder: Path, result: Any) -> RunResult:
     with replacing_file(folder / "report.md") as temporary:
         title = f"# {recipe.name}\n\n{recipe.description}\n\n"
         temporary.write_text(title + "\n\n".join(parts) + "\n", encoding="utf-8")
+    head = task_head(read_json(result.model_folder / "config.json").get("architectures") or ())
     parts.append(
         f"The model is in {result.model_folder}, the report in {folder}/report.md. Next: "
-        f"ms-plm predict {result.model_folder} '{_NEXT[recipe.kind]}'"
+        f"ms-plm predict {result.model_folder} {_NEXT[head]}"
     )
     figures = dict(result.progress.last_evaluation or {})
     return RunResult(folder, result.model_folder, True, int(failed), "\n\n".join(parts), figures)
