@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ms_plm.common.errors import UsageError, UserError
-from ms_plm.common.files import replacing_file
+from ms_plm.common.files import read_json, replacing_file
 from ms_plm.config.loading import load_recipe, save_resolved
 from ms_plm.config.recipe import Recipe
 from ms_plm.config.resuming import check_same
@@ -25,8 +25,14 @@ from ms_plm.training.parallel import launched_rank, launched_ranks, serve_as_sch
 log = logging.getLogger(__name__)
 KINDS = {"pretrain": "ms_plm.training.pretraining", "finetune": "ms_plm.training.finetuning"}
 """The module whose `run(recipe, folder, resume)` carries out a kind."""
-_NEXT = {"pretrain": "a text with [MASK]", "finetune": "a text"}
-"""What to give to `ms-plm predict` after a run."""
+_NEXT = {
+    None: "'a text with [MASK]'",
+    "sequence_classification": "'a text'",
+    "token_classification": "'a text'",
+    "question_answering": r"$'a question\ta text'",
+    "multiple_choice": r"$'a text\ta question\ta choice\tanother one'",
+}
+"""What to give to `ms-plm predict` after a run, as a shell takes it, by the head of the result."""
 
 
 @dataclass(frozen=True)
@@ -172,16 +178,17 @@ def _finish(recipe: Recipe, folder: Path, result: Any) -> RunResult:
     write_run_figures(recipe, folder)
     if not recipe.output.checkpoints:
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)
-    parts.append(_last_line(recipe, folder))
+    parts.append(_last_line(folder))
     figures = dict(result.progress.last_evaluation or {})
     return RunResult(folder, result.model_folder, True, int(failed), "\n\n".join(parts), figures)
 
 
-def _last_line(recipe: Recipe, folder: Path) -> str:
-    return (
-        f"The model is in {folder / 'model'}, the report in {folder}/report.md. Next: "
-        f"ms-plm predict {folder / 'model'} '{_NEXT[recipe.kind]}'"
-    )
+def _last_line(folder: Path) -> str:
+    from ms_plm.models.names import task_head
+
+    model = folder / "model"
+    head = task_head(read_json(model / "config.json").get("architectures") or ())
+    return f"The model is in {model}, the report in {folder}/report.md. Next: ms-plm predict {model} {_NEXT[head]}"
 
 
 def _made_of(recipe: Recipe, folder: Path, model_folder: Path) -> tuple[list[str], bool]:
@@ -246,7 +253,7 @@ def _sum_up(recipe: Recipe | Suite, folder: Path, failures: Mapping[str, str]) -
             f"The report is in {folder}/report.md. Next: ms-plm run {folder} --resume, which tries those again"
         )
     elif model_folder:
-        parts.append(_last_line(recipe, folder))
+        parts.append(_last_line(folder))
     else:
         parts.append(
             f"The row is in {folder}/report.md and figures.json, each task's model in its folder. Next: "

@@ -27,8 +27,10 @@ examples:
   ms-plm predict runs/quickstart --top-k 3 --json < texts.txt      one text a line
   ms-plm predict runs/bert_base_sst2 'a gripping film' 'dull and far too long'
   ms-plm predict runs/pairs --input pairs.tsv --output answers.jsonl     two texts a line, a tab between them
+  ms-plm predict runs/bert_base_squad2 $'Who left?\\tAnn met Bo. Then she left.'
 
-What a line holds depends on what the model was fine-tuned for; parts are separated by tabs:
+What a text, or a line, holds depends on what the model was fine-tuned for; parts are separated by tabs, which shells
+write $'question\\ttext':
   classes or a number     text, or text and second text
   tags of words           text
   answers to questions    question and text
@@ -42,7 +44,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("texts", nargs="*", metavar="TEXT", help="none: lines of --input or of standard input")
     parser.add_argument("--input", metavar="FILE", help="one text a line; tabs between its parts")
     parser.add_argument("--output", metavar="FILE", help="write one JSON object for each text there")
-    parser.add_argument("--top-k", type=int, default=5, metavar="K", help="candidates for each mask (default 5)")
+    parser.add_argument(
+        "--top-k", type=int, default=5, metavar="K", help="candidates for each mask or question (default 5)"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object for each text")
     parser.add_argument("--length", type=int, metavar="N", help="longest sequence (default: as it was trained)")
     add_device_argument(parser)
@@ -72,13 +76,12 @@ def _texts(args: argparse.Namespace) -> list[str]:
     if args.texts:
         return args.texts
     if args.input:
-        path = Path(args.input).expanduser()
-        if not path.is_file():
-            raise UserError(f"{path}: no such file.")
-        lines: Iterable[str] = path.read_text(encoding="utf-8").splitlines()
+        from ms_plm.data.benchmarks.files import lines as lines_of
+
+        lines: Iterable[str] = (line for _, line in lines_of(Path(args.input).expanduser()))
     else:
         lines = sys.stdin
-    texts = [line.rstrip("\n") for line in lines if line.strip()]
+    texts = [line.rstrip("\r\n") for line in lines if line.strip()]
     if not texts:
         raise UsageError("no text: give one as an argument, or one a line in --input or on standard input.")
     return texts
@@ -95,9 +98,9 @@ def _classified(args: argparse.Namespace, folder: Path, texts: list[str]) -> lis
     model, tokenizer = open_model(folder, args.device, head="sequence_classification")
     from ms_plm.tasks.text import classify
 
-    pairs = [text.partition("\t") for text in texts]
+    parts = _parts(texts, 1, 2, "a text, or a text, a tab and a second text")
     limit = trained_limits(model, args.length).max_length
-    return classify(model, tokenizer, [(text, pair if tab else None) for text, tab, pair in pairs], limit)
+    return classify(model, tokenizer, [(text, pair[0] if pair else None) for text, *pair in parts], limit)
 
 
 def _tagged(args: argparse.Namespace, folder: Path, texts: list[str]) -> list[dict]:
@@ -111,7 +114,7 @@ def _answered(args: argparse.Namespace, folder: Path, texts: list[str]) -> list[
     model, tokenizer = open_model(folder, args.device, head="question_answering")
     from ms_plm.tasks.questions import answer
 
-    parts = [_split(text, 2, "a question, a tab, a text") for text in texts]
+    parts = _parts(texts, 2, 2, "a question, a tab and a text that may hold the answer")
     questions = [(question, text) for question, text in parts]
     return answer(model, tokenizer, questions, trained_limits(model, args.length), trained_threshold(model), args.top_k)
 
@@ -120,18 +123,20 @@ def _chosen(args: argparse.Namespace, folder: Path, texts: list[str]) -> list[di
     model, tokenizer = open_model(folder, args.device, head="multiple_choice")
     from ms_plm.tasks.choices import choose
 
-    parts = [
-        _split(text, 4, "a text, a question (may be empty) and two choices at least, tabs between") for text in texts
-    ]
+    parts = _parts(texts, 4, None, "a text, a question (may be empty) and two choices at least, tabs between them")
     questions = [(text, question or None, choices) for text, question, *choices in parts]
     return choose(model, tokenizer, questions, trained_limits(model, args.length).max_length)
 
 
-def _split(line: str, least: int, expected: str) -> list[str]:
-    parts = line.split("\t", 1) if least == 2 else line.split("\t")
-    if len(parts) < least:
-        raise UserError(f"{line[:60]!r}: expected {expected}.")
-    return parts
+def _parts(texts: list[str], least: int, most: int | None, expected: str) -> list[list[str]]:
+    """The parts of each text between tabs."""
+    found = [text.split("\t") for text in texts]
+    for number, parts in enumerate(found, 1):
+        if not least <= len(parts) <= (most or len(parts)):
+            raise UserError(
+                f"text {number}: expected {expected}; found {len(parts)} parts in {texts[number - 1][:60]!r}."
+            )
+    return found
 
 
 def classified_text(item: dict) -> str:

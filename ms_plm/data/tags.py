@@ -6,7 +6,15 @@ or S, behind O, E or S, and where the type changes; everything else goes on with
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
+
+_ENTITY_TAG = re.compile(r"O|[BIMES](-.*)?")
+
+
+def are_entities(tags: Iterable[str]) -> bool:
+    """Whether tags mark entities, such as O, B-PER and I-PER; parts of speech do not."""
+    return all(_ENTITY_TAG.fullmatch(tag) for tag in tags)
 
 
 def entities(tags: Sequence[str]) -> Iterator[tuple[str, int, int]]:

@@ -12,7 +12,7 @@ from ms_plm.config.finetuning import TextLimits
 from ms_plm.data.benchmarks import BenchmarkTask, TokensExample
 from ms_plm.data.buckets import LabelledSamples, padded_lengths
 from ms_plm.data.tagging import TagWindow, read_tags, tag_windows
-from ms_plm.data.tags import entities
+from ms_plm.data.tags import are_entities, entities
 from ms_plm.evaluation.metrics import log_softmax
 from ms_plm.models.model import Model
 from ms_plm.tasks.kind import Reading, TaskKind, TaskLogits, TaskLoss, TaskSamples, all_logits
@@ -100,7 +100,7 @@ def tag(model: Model, tokenizer: Tokenizer, texts: Sequence[str], max_length: in
 
     Returns:
         For each its `text`, `words`, `tags`, and `entities` with `type`, `text`, `start`, `stop` (characters) and
-        `probability`, the mean over the entity's words.
+        `probability`, the mean over the entity's words; no entities where the tags are of another kind.
     """
     words = [words_of(text) for text in texts]
     examples = [TokensExample(str(number), tuple(word for word, _ in found)) for number, found in enumerate(words)]
@@ -121,7 +121,7 @@ def tag(model: Model, tokenizer: Tokenizer, texts: Sequence[str], max_length: in
         sure[window.example] += values[window.places].tolist()
     for item, found, here, probabilities in zip(made, words, tags, sure, strict=True):
         item["tags"] = here
-        for kind, begin, stop in entities(here):
+        for kind, begin, stop in entities(here) if are_entities(labels) else ():
             start, end = found[begin][1], found[stop - 1][1] + len(found[stop - 1][0])
             item["entities"].append({
                 "type": kind, "text": item["text"][start:end], "start": start, "stop": end,

@@ -18,6 +18,7 @@ from ms_plm.config.places import place
 from ms_plm.config.recipe import Recipe
 from ms_plm.data.benchmarks import BenchmarkTask, Example, Split, own_questions, own_texts, own_tokens, read_task
 from ms_plm.data.buckets import BucketedLoader, LabelledSamples, padded_lengths
+from ms_plm.data.tags import are_entities
 from ms_plm.models.folder import open_folder
 from ms_plm.models.model import Model
 from ms_plm.tasks.confusion import draw_result
@@ -124,6 +125,7 @@ def open_task(recipe: Recipe) -> tuple[BenchmarkTask, dict[str, Split]]:
         task = named_task(data.task)
         names = [name for name in task.splits if not name.startswith("test")]
         splits = read_task(task, place(data.folder), splits=names)
+    _check_tags(task, splits["train"].labels)
     for split in splits.values():
         for reason, count in split.dropped.items():
             log.info("%s %s: %d examples left out: %s", task.name, split.name, count, reason)
@@ -139,6 +141,17 @@ def _own_task(own: OwnTaskSection, paths: Mapping[str, str]) -> BenchmarkTask:
     if own.kind == "question_answering":
         return own_questions(paths, **metrics)
     return own_texts(paths, own.text, own.pair, own.label, own.kind, own.labels, own.metrics, own.header)
+
+
+def _check_tags(task: BenchmarkTask, tags: Sequence[str] | None) -> None:
+    """Figures of entities need tags that mark them."""
+    wanted = [name for name in task.metrics if name.startswith("entity_")]
+    if wanted and tags and not are_entities(tags):
+        strange = next(tag for tag in tags if not are_entities([tag]))
+        raise UserError(
+            f"{task.name}: {wanted[0]} needs tags such as O, B-PER and I-PER, found {strange!r}. If the tags mark no "
+            "entities, set data.own.metrics=[token_accuracy]."
+        )
 
 
 def _chosen(split: Split, recipe: Recipe) -> Split:

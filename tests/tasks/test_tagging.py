@@ -15,7 +15,7 @@ from ms_plm.tasks.tagging import TagKind, tag, words_of
 
 KIND, LABELS = TagKind(), ("O", "B-X", "I-X")
 EXAMPLES = [
-    TokensExample("0", ("ba", "beba", "."), ("B-X", "I-X", "O")),
+    TokensExample("0", ("ba", "bebu", "."), ("B-X", "I-X", "O")),
     TokensExample("1", ("da", "de", "di", "do", "du", "fa", "fe"), ("O", "O", "B-X", "O", "B-X", "I-X", "I-X")),
     TokensExample("2", ("ga",), None),
 ]
