@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ms_plm.cli.model_folder import add_device_argument, find_model_folder, open_model
-from ms_plm.common.errors import UsageError, UserError
+from ms_plm.cli.picture_files import check_picture
+from ms_plm.common.errors import UsageError
 from ms_plm.common.files import replacing_file
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
     if args.length is not None and args.length < 8:
         raise UsageError(f"--length: expected at least 8, found {args.length}.")
     if args.output:
-        _check_drawing(args.output)
+        check_picture("--output", args.output)
     folder = find_model_folder(args.folder)
     model, tokenizer = open_model(folder, args.device, "encoder", frozenset({"probabilities"}))
     for name, count in (
@@ -79,22 +80,6 @@ def run(args: argparse.Namespace) -> int:
         save_figure(figure, args.output)
         print(f"the picture is in {args.output}.")
     return 0
-
-
-def _check_drawing(output: str) -> None:
-    """Before a model is opened, rather than after.
-
-    Raises:
-        UserError: matplotlib is not installed, or does not write such files.
-    """
-    from ms_plm.pictures.canvas import REMEDY, writable_formats
-
-    formats = writable_formats()
-    if not formats:
-        raise UserError(f"--output: pictures need matplotlib, which is not installed; {REMEDY}, or take --json.")
-    ending = Path(output).suffix[1:].lower()
-    if ending and ending not in formats:
-        raise UsageError(f"--output {output}: expected a name that ends in one of {', '.join(sorted(formats))}.")
 
 
 def _write_numbers(args: argparse.Namespace, folder: Path, maps: AttentionMaps) -> None:

@@ -76,6 +76,8 @@ def run(args: argparse.Namespace) -> int:
     folder = find_model_folder(args.folder)
     if head := head_of(folder):
         return evaluate_task(args, folder, head)
+    if args.confusion:
+        raise UsageError(f"--confusion: {folder} has no head for a task, so there are no classes to confuse.")
     if args.split not in (None, "held_out", "train"):
         raise UsageError(f"--split: expected held_out or train, found {args.split!r}.")
     args.split = args.split or "held_out"

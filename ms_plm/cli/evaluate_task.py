@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ms_plm.cli.model_folder import open_model, trained_limits, trained_threshold
+from ms_plm.cli.picture_files import check_picture
 from ms_plm.common.errors import UsageError, UserError
 from ms_plm.common.files import read_json, write_json
 
@@ -25,6 +26,8 @@ def evaluate_task(args: argparse.Namespace, folder: Path, head: str) -> int:
 
     if not args.corpus:
         raise UsageError(f"{folder} has a head for {head.replace('_', ' ')}: name the folder with its task's files.")
+    if args.confusion:
+        check_picture("--confusion", args.confusion, needed=False)
     task = named_task(_task_name(args, folder))
     kind, data = KINDS[task.kind], Path(args.corpus).expanduser()
     if kind.head != head:
@@ -38,6 +41,8 @@ def evaluate_task(args: argparse.Namespace, folder: Path, head: str) -> int:
     if kind.labelled and (task.kind == "regression") != (outputs == 1):
         raise UserError(f"{task.name} is a task of {task.kind}, but {folder} has {outputs} outputs.")
     labels = model.config.labels if kind.labelled and outputs > 1 else None
+    if args.confusion and labels is None:
+        raise UsageError(f"--confusion: {task.name} is a task of {task.kind.replace('_', ' ')}, which has no classes.")
     limits = trained_limits(model, args.length)
     found = {}
     for name in names:
@@ -51,7 +56,7 @@ def evaluate_task(args: argparse.Namespace, folder: Path, head: str) -> int:
             found[name] = figures
             print(f"{name}: {len(split.examples)} examples  " + _told(figures))
         if args.confusion:
-            print(told_confusion(split, predictions, args.confusion, several=len(names) > 1))
+            print(told_confusion(task, split, predictions, args.confusion, several=len(names) > 1))
         if args.predictions:
             Path(args.predictions).mkdir(parents=True, exist_ok=True)
             print(f"predictions of {name}: {write_predictions(task, split, predictions, args.predictions)}")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ms_plm.pictures.canvas import drawable, label_ticks
+from ms_plm.pictures.canvas import drawable, label_ticks, root_scale
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -25,7 +25,7 @@ def attention_figure(
 ) -> Figure:
     """Maps of query (down) x key (across): an overview of layers x heads, or one large map with the tokens' names.
 
-    All maps share one scale of colours, from 0 to 1, by the square root, so that weak attention shows as well.
+    All maps share one scale of colours, `root_scale`, so that weak attention shows as well.
 
     Args:
         models: a title and probabilities `[layers, heads, S, S]` for each; NaN where a layer has fewer heads.
@@ -42,12 +42,6 @@ def attention_figure(
 
 def _chosen(numbers: Sequence[int] | None, count: int) -> list[int]:
     return list(range(count)) if numbers is None else [number for number in numbers if number < count]
-
-
-def _norm():
-    from matplotlib.colors import PowerNorm
-
-    return PowerNorm(0.5, vmin=0, vmax=1)
 
 
 def _overview(chosen: Sequence[tuple[str, np.ndarray, list[int], list[int]]]) -> Figure:
@@ -78,7 +72,7 @@ def _overview(chosen: Sequence[tuple[str, np.ndarray, list[int], list[int]]]) ->
                 if np.isnan(maps[layer, head]).all():
                     axes.set_frame_on(False)  # this layer has fewer heads
                 else:
-                    image = axes.imshow(maps[layer, head], cmap="viridis", norm=_norm(), aspect="auto")
+                    image = axes.imshow(maps[layer, head], cmap="viridis", norm=root_scale(), aspect="auto")
         left += own
     if image is not None:
         tall = min(0.9, 3 / height)
@@ -105,7 +99,7 @@ def _large(
             axes.set_title(f"{title}: no such head", fontsize=9, parse_math=False)
             axes.set_axis_off()
             continue
-        image = axes.imshow(maps[rows[0], columns[0]], cmap="viridis", norm=_norm())
+        image = axes.imshow(maps[rows[0], columns[0]], cmap="viridis", norm=root_scale())
         axes.set_title(f"{title}, layer {rows[0]}, head {columns[0]}", fontsize=10, parse_math=False)
         axes.set(xlabel="looked at (key)", ylabel="from (query)")
         if labelled:

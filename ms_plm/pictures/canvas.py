@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 from collections.abc import Iterable, Sequence
@@ -13,6 +14,7 @@ from ms_plm.common.files import replacing_file
 
 if TYPE_CHECKING:
     from matplotlib.axis import Axis
+    from matplotlib.colors import Normalize
     from matplotlib.figure import Figure
 
 log = logging.getLogger(__name__)
@@ -62,6 +64,13 @@ def save_figure(figure: Figure, path: str | Path, dpi: int = 120) -> None:
         figure.savefig(temporary, dpi=dpi, format=path.suffix[1:].lower() or "png")
 
 
+def root_scale() -> Normalize:
+    """Colours of shares from 0 to 1 by their square root."""
+    from matplotlib.colors import PowerNorm
+
+    return PowerNorm(0.5, vmin=0, vmax=1)
+
+
 @functools.cache
 def _families() -> tuple[tuple[str, frozenset[int]], ...]:
     """Fonts in the order in which a character is looked for, each with the code points that it has."""
@@ -72,7 +81,12 @@ def _families() -> tuple[tuple[str, frozenset[int]], ...]:
     installed = {entry.name: entry.fname for entry in fontManager.ttflist if entry.style == "normal"}
     wide = [name for part in _CHINESE for name in sorted(installed) if part in name]
     shown = [(matplotlib.rcParams["font.family"][0], first), *((name, installed[name]) for name in dict.fromkeys(wide))]
-    return tuple((name, frozenset(get_font(str(path)).get_charmap())) for name, path in shown)
+    found = []
+    for name, path in shown:
+        # matplotlib remembers fonts that have been removed since, and lists some that it cannot read
+        with contextlib.suppress(OSError, RuntimeError):
+            found.append((name, frozenset(get_font(str(path)).get_charmap())))
+    return tuple(found)
 
 
 def drawable(names: Sequence[str], instead: Sequence[int]) -> tuple[list[str], list[str]]:

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ms_plm.common.files import write_json
-from ms_plm.pictures.canvas import can_draw, drawable, label_ticks, save_figure
+from ms_plm.pictures.canvas import can_draw, drawable, label_ticks, root_scale, save_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_WITH_SHARES, _WITH_COUNTS = 12, 30
+_WITH_SHARES, _WITH_COUNTS = 16, 30
 """Up to so many classes a cell holds count and share, or the count alone."""
 _LONGEST = 28
 """Characters of a class name that are shown."""
@@ -77,9 +77,9 @@ def confused_text(pairs: Sequence[dict[str, Any]], most: int = 5) -> str:
 
 
 def confusion_figure(counts: np.ndarray, labels: Sequence[Hashable], title: str = "") -> Figure:
-    """A cell a pair of classes, coloured by its share of the row.
+    """A cell a pair of classes, coloured by its share of the row (`root_scale`, so that rare mistakes show as well).
 
-    Cells of up to 12 classes hold count and share, those of up to 30 the count; more have colours alone.
+    Cells of up to 16 classes hold count and share, those of up to 30 the count; more have colours alone.
 
     Args:
         counts: int64 `[expected, predicted]`.
@@ -92,13 +92,13 @@ def confusion_figure(counts: np.ndarray, labels: Sequence[Hashable], title: str 
     inches = float(np.clip(2.5 + 0.6 * size, 5, 22))
     figure = Figure(figsize=(inches + 1, inches), layout="compressed")
     axes = figure.subplots()
-    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    image = axes.imshow(shares, cmap="Blues", norm=root_scale())
     figure.colorbar(image, ax=axes, shrink=0.8, aspect=40, label="share of the examples of a class")
     names = [str(label) if len(str(label)) <= _LONGEST else f"{str(label)[: _LONGEST - 1]}…" for label in labels]
     shown, families = drawable(names, range(size))
     font = float(np.clip(72 * 0.8 * inches / (1.6 * size), 4.5, 10))
-    long = max(map(len, shown)) > 3
-    label_ticks(axes.xaxis, shown, families, font, rotation=90 if long else 0)
+    upright = max(map(len, shown)) > 3 or size > _WITH_COUNTS
+    label_ticks(axes.xaxis, shown, families, font, rotation=90 if upright else 0)
     label_ticks(axes.yaxis, shown, families, font)
     axes.set(xlabel="predicted", ylabel="label")
     total = max(1, int(counts.sum()))
@@ -106,7 +106,7 @@ def confusion_figure(counts: np.ndarray, labels: Sequence[Hashable], title: str 
     if size <= _WITH_COUNTS:
         for (true, guess), count in np.ndenumerate(counts):
             text = f"{count}\n{shares[true, guess]:.0%}" if size <= _WITH_SHARES else f"{count}" if count else ""
-            colour = "white" if shares[true, guess] > 0.5 else "black"
+            colour = "white" if shares[true, guess] > 0.35 else "black"
             axes.text(guess, true, text, ha="center", va="center", color=colour, fontsize=min(font, 9))
     return figure
 

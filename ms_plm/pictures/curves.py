@@ -80,7 +80,7 @@ def learning_curves(
         if points[0]:
             axes.plot(*points, color="C1", marker="o", ms=3, label="held out")
         if best is not None and best.get(name) is not None:
-            label = f"best: {best[name]:.4f} at step {best['step']}"
+            label = f"best step {best['step']}: {best[name]:.4f}"
             axes.plot([best["step"]], [best[name]], "*", color="C3", ms=12, ls="", label=label)
         axes.set_ylabel(shown)
         axes.grid(alpha=0.3)

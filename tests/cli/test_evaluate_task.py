@@ -52,7 +52,7 @@ def test_what_is_confused_is_told_and_drawn(folder, tmp_path, capsys):
     pytest.importorskip("matplotlib")
     found, picture = tmp_path / "f.json", tmp_path / "confusion.png"
     assert run(folder, "--confusion", str(picture), "--json", str(found)) == 0
-    assert "confused most in dev" in capsys.readouterr().out
+    assert f"confused most in dev (all in {picture} and {picture.with_suffix('.json')})" in capsys.readouterr().out
     assert picture.read_bytes().startswith(b"\x89PNG")
     counts = np.array(json.loads(picture.with_suffix(".json").read_text(encoding="utf-8"))["counts"])
     assert counts.sum(1).tolist() == [3, 2]
@@ -75,11 +75,17 @@ def test_predictions_for_the_server_are_written(folder, tmp_path, capsys):
         (["--task", "glue/sst"], 1, "Did you mean glue/sst-2?"),
         (["--task", "glue/sts-b"], 1, "is a task of regression"),
         (["--task", "glue/cola"], 1, ""),
+        (["--confusion", "confusion.json"], 2, "expected a name that ends in one of"),
     ],
 )
 def test_what_does_not_fit_is_named(folder, arguments, code, text, capsys):
     assert run(folder, *arguments) == code
     assert text in capsys.readouterr().err
+
+
+def test_only_classes_are_confused(capsys):
+    assert main(["evaluate", str(GOLDENS / "nezha_k8"), "nowhere", "--confusion", "c.png", "--device", "cpu"]) == 2
+    assert "no head for a task, so there are no classes" in capsys.readouterr().err
 
 
 def test_the_files_of_the_task_must_be_named(folder, capsys):

@@ -36,6 +36,18 @@ def test_the_usual_font_is_looked_into(caplog):
     assert len(families) == 1
 
 
+def test_a_font_that_is_listed_and_not_there_is_passed_over(monkeypatch, tmp_path):
+    from matplotlib import font_manager
+
+    lost = font_manager.FontEntry(fname=str(tmp_path / "lost.ttf"), name="Noto Sans CJK SC", style="normal")
+    monkeypatch.setattr(font_manager.fontManager, "ttflist", [lost])
+    canvas._families.cache_clear()
+    try:
+        assert [name for name, _ in canvas._families()] == ["sans-serif"]
+    finally:
+        canvas._families.cache_clear()
+
+
 def test_a_label_with_dollars_is_no_formula(tmp_path):
     from matplotlib.figure import Figure
 

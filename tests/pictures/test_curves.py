@@ -26,8 +26,8 @@ def test_losses_stand_above_and_the_deciding_figure_below_with_its_best_value_ma
     assert shown["training"] == (list(range(1, 9)), [1 / step for step in range(1, 9)])
     np.testing.assert_array_equal(shown["training, smoothed"][1], smoothed([1 / step for step in range(1, 9)]))
     assert shown["held out"] == ([0, 4, 8], [1.0, 0.5, 0.4])
-    assert shown["best: 0.5000 at step 4"] == ([4], [0.5])  # by the figure, though its loss is not the least
-    assert lines(below) == {"held out": ([0, 4, 8], [0.95, 0.8, 0.7]), "best: 0.8000 at step 4": ([4], [0.8])}
+    assert shown["best step 4: 0.5000"] == ([4], [0.5])  # by the figure, though its loss is not the least
+    assert lines(below) == {"held out": ([0, 4, 8], [0.95, 0.8, 0.7]), "best step 4: 0.8000": ([4], [0.8])}
     assert below.get_ylabel() == "dev: accuracy"
     (epochs,) = above.child_axes
     assert epochs.get_xlabel() == "epoch"
@@ -37,13 +37,13 @@ def test_losses_stand_above_and_the_deciding_figure_below_with_its_best_value_ma
 
 def test_the_evaluation_that_the_run_took_is_marked():
     figure = learning_curves(RECORDS, "run", "metric", best_step=8)
-    assert "best: 0.7000 at step 8" in lines(figure.axes[1])
+    assert "best step 8: 0.7000" in lines(figure.axes[1])
 
 
 def test_without_a_deciding_figure_the_least_loss_is_marked_in_one_panel():
     records = [{key: value for key, value in record.items() if key != "metric"} for record in RECORDS]
     (axes,) = learning_curves(records, "run", "metric").axes
-    assert lines(axes)["best: 0.4000 at step 8"] == ([8], [0.4])
+    assert lines(axes)["best step 8: 0.4000"] == ([8], [0.4])
 
 
 def test_a_run_without_held_out_data_has_its_training_loss_alone():
