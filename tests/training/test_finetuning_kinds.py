@@ -61,15 +61,13 @@ def write_tags(path: Path, rows: int, seed: int) -> None:
 
 
 def tags_data(folder: Path) -> str:
-    write_tags(folder / "train.txt", 200, 1)
+    write_tags(folder / "train.txt", 320, 1)
     write_tags(folder / "dev.txt", 21, 2)
     return f"{{own: {{kind: tokens, train: {folder}/train.txt, dev: {folder}/dev.txt}}, max_length: 16, lengths: 1}}"
 
 
 def test_tags_of_own_files_are_learned(base: Path, tmp_path: Path) -> None:
-    result = ms_plm.run(
-        recipe(tmp_path, base, tags_data(tmp_path), 3), {"output.folder": str(tmp_path / "run")}
-    )
+    result = ms_plm.run(recipe(tmp_path, base, tags_data(tmp_path), 6), {"output.folder": str(tmp_path / "run")})
     assert last_figures(tmp_path / "run")["entity_f1"] >= 0.9
     assert result.summary.endswith("'a text'")
     assert ModelConfig.load(tmp_path / "run" / "model").labels == ("O", "B-B", "I-B")
