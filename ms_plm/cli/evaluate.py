@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ms_plm.cli.evaluate_task import evaluate_task
-from ms_plm.cli.model_folder import add_device_argument, find_model_folder, head_of, open_model
+from ms_plm.cli.model_folder import add_device_argument, find_model_folder, head_of, open_model, recipe_of
 from ms_plm.common.errors import UsageError, UserError
 from ms_plm.common.files import write_json
 
@@ -29,6 +29,8 @@ examples:
   ms-plm evaluate runs/bert_base_sst2 glue/SST-2                      the dev set of the task it was trained on
   ms-plm evaluate runs/bert_base_tnews clue/tnews --confusion confusion.png   numbers are beside it, in confusion.json
   ms-plm evaluate runs/bert_base_mnli glue/MNLI --split test_matched --predictions submission
+  ms-plm evaluate runs/moods                                          the dev file of your own that its recipe names
+  ms-plm evaluate runs/moods more.tsv --predictions out               another file of the same form
 
 For a run folder, or a model or checkpoint inside one, length, masking, pairs and number of samples are those of the
 run's recipe.yaml, so that the figures on the run's own corpus are those that the run reported; options given here take
@@ -85,7 +87,7 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("name a folder made by `ms-plm prepare`.")
     from ms_plm.data.corpus import Corpus
 
-    recipe = _recipe_of(folder)
+    recipe = recipe_of(folder)
     data, samples = _settings(args, recipe)
     corpus = Corpus.open(Path(args.corpus).expanduser())
     model, tokenizer = open_model(folder, args.device)
@@ -118,13 +120,6 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         write_json(args.json, {**settings, **result.as_dict()})
     return 0
-
-
-def _recipe_of(model: Path) -> Path | None:
-    """recipe.yaml of the run that a model folder or checkpoint stands in."""
-    inside = {"model": model.parent, "checkpoints": model.parent.parent}
-    run = inside.get(model.name) or inside.get(model.parent.name)
-    return run / "recipe.yaml" if run and (run / "recipe.yaml").is_file() else None
 
 
 def _settings(args: argparse.Namespace, recipe: Path | None) -> tuple[DataSection, int]:

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ms_plm.cli.model_folder import open_model, trained_limits, trained_threshold
+from ms_plm.cli.model_folder import open_model, recipe_of, trained_limits, trained_threshold
 from ms_plm.cli.picture_files import check_picture
 from ms_plm.common.errors import UsageError, UserError
 from ms_plm.common.files import read_json, write_json
+
+if TYPE_CHECKING:
+    from ms_plm.data.benchmarks import BenchmarkTask
+
+OWN = "own"
+"""What a model's provenance calls a task of your own files."""
 
 
 def evaluate_task(args: argparse.Namespace, folder: Path, head: str) -> int:
@@ -21,15 +27,13 @@ def evaluate_task(args: argparse.Namespace, folder: Path, head: str) -> int:
     from ms_plm.data.benchmarks import read_split, write_predictions
     from ms_plm.data.buckets import padded_lengths
     from ms_plm.tasks.confusion import told_confusion
-    from ms_plm.tasks.kinds import KINDS, named_task
+    from ms_plm.tasks.kinds import KINDS
     from ms_plm.tasks.runner import TaskEvaluator
 
-    if not args.corpus:
-        raise UsageError(f"{folder} has a head for {head.replace('_', ' ')}: name the folder with its task's files.")
     if args.confusion:
         check_picture("--confusion", args.confusion, needed=False)
-    task = named_task(_task_name(args, folder))
-    kind, data = KINDS[task.kind], Path(args.corpus).expanduser()
+    task, data = _own(args, folder) or _benchmark(args, folder, head)
+    kind = KINDS[task.kind]
     if kind.head != head:
         raise UserError(
             f"{task.name} is a task of {task.kind.replace('_', ' ')}, but {folder} has a head for "
@@ -67,16 +71,41 @@ def evaluate_task(args: argparse.Namespace, folder: Path, head: str) -> int:
     return 0
 
 
-def _task_name(args: argparse.Namespace, folder: Path) -> str:
-    """Of `--task`, else of the recipe that trained the model."""
-    trained = (read_json(folder / "config.json").get("provenance") or {}).get("task")
-    name = args.task or trained
-    if name in (None, "own"):
+def _benchmark(args: argparse.Namespace, folder: Path, head: str) -> tuple[BenchmarkTask, Path]:
+    """The task of `--task`, else the one that the model was trained on, and where its files lie."""
+    from ms_plm.tasks.kinds import named_task
+
+    if not args.corpus:
+        raise UsageError(f"{folder} has a head for {head.replace('_', ' ')}: name the folder with its task's files.")
+    name = args.task or _trained_on(folder)
+    if name in (None, OWN):
         raise UsageError(
             f"--task: which task? {folder} does not say it"
-            + (": it was trained on files of your own, whose dev figures are in its run's report." if trained else ".")
+            + (": it was trained on files of your own, but its run's recipe.yaml is not beside it." if name else ".")
         )
-    return name
+    return named_task(name), Path(args.corpus).expanduser()
+
+
+def _own(args: argparse.Namespace, folder: Path) -> tuple[BenchmarkTask, Path] | None:
+    """A task of your own as the run's recipe has it; DATA is a file to read instead of the split's."""
+    from ms_plm.config.loading import load_recipe
+    from ms_plm.config.places import place
+    from ms_plm.tasks.kinds import own_task
+
+    recipe = recipe_of(folder)
+    if args.task or recipe is None or _trained_on(folder) != OWN:
+        return None
+    own = load_recipe(recipe).data.own
+    files = {name: str(place(file)) for name in ("train", "dev", "test") if (file := getattr(own, name))}
+    if args.corpus:
+        files[args.split or "dev"] = str(Path(args.corpus).expanduser())
+    if not args.split and "dev" not in files:
+        raise UsageError(f"{recipe} names no dev file: name a file with labels, or another --split.")
+    return own_task(own, files), Path()
+
+
+def _trained_on(folder: Path) -> str | None:
+    return (read_json(folder / "config.json").get("provenance") or {}).get("task")
 
 
 def _told(figures: dict[str, Any]) -> str:

@@ -58,6 +58,13 @@ def find_model_folder(name: str) -> Path:
     raise UserError(f"{name}: not a model folder (no config.json).")
 
 
+def recipe_of(model: Path) -> Path | None:
+    """recipe.yaml of the run that a model folder or checkpoint stands in."""
+    inside = {"model": model.parent, "checkpoints": model.parent.parent}
+    run = inside.get(model.name) or inside.get(model.parent.name)
+    return run / "recipe.yaml" if run and (run / "recipe.yaml").is_file() else None
+
+
 def head_of(folder: Path) -> str | None:
     """The head for a task that a model folder says it has; None for those of pretraining."""
     from ms_plm.models.names import task_head

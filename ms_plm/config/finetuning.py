@@ -28,7 +28,7 @@ class OwnTaskSection(Section):
     kind: Literal["classification", "regression", "tokens", "question_answering"] = "classification"
     train: str = Field(description="file")
     dev: str | None = Field(None, description="file with labels to choose the best checkpoint by; default: none")
-    test: str | None = Field(None, description="file to predict")
+    test: str | None = Field(None, description="file for `ms-plm evaluate --split test`; may lack labels")
     text: str = Field("text", description="column of the text: a name of the header, or a number from 0")
     pair: str | None = Field(None, description="column of a second text")
     label: str = Field("label", description="column of the label")

@@ -13,17 +13,17 @@ import numpy as np
 
 from ms_plm.common.errors import UserError
 from ms_plm.common.processor import cores
-from ms_plm.config.finetuning import OwnTaskSection, TextLimits
+from ms_plm.config.finetuning import TextLimits
 from ms_plm.config.places import place
 from ms_plm.config.recipe import Recipe
-from ms_plm.data.benchmarks import BenchmarkTask, Example, Split, own_questions, own_texts, own_tokens, read_task
+from ms_plm.data.benchmarks import BenchmarkTask, Example, Split, read_task
 from ms_plm.data.buckets import BucketedLoader, LabelledSamples, padded_lengths
 from ms_plm.data.tags import are_entities
 from ms_plm.models.folder import open_folder
 from ms_plm.models.model import Model
 from ms_plm.tasks.confusion import draw_result
 from ms_plm.tasks.kind import TERM
-from ms_plm.tasks.kinds import KINDS, named_task
+from ms_plm.tasks.kinds import KINDS, named_task, own_task
 from ms_plm.tasks.runner import TaskEvaluator
 from ms_plm.tokenization import Tokenizer
 from ms_plm.training.assembly import micro_batch
@@ -119,7 +119,7 @@ def open_task(recipe: Recipe) -> tuple[BenchmarkTask, dict[str, Split]]:
         own = data.own
         files = {"train": own.train, **{n: f for n, f in (("dev", own.dev), ("test", own.test)) if f}}
         paths = {name: str(place(file)) for name, file in files.items()}
-        task = _own_task(own, paths)
+        task = own_task(own, paths)
         splits = read_task(task, Path(), splits=tuple(name for name in paths if name != "test"))
     else:
         task = named_task(data.task)
@@ -132,15 +132,6 @@ def open_task(recipe: Recipe) -> tuple[BenchmarkTask, dict[str, Split]]:
     if data.without_train_texts:
         splits = _without_train_texts(splits)
     return task, splits
-
-
-def _own_task(own: OwnTaskSection, paths: Mapping[str, str]) -> BenchmarkTask:
-    metrics = {"metrics": own.metrics} if own.metrics else {}
-    if own.kind == "tokens":
-        return own_tokens(paths, own.word, own.tag, labels=own.labels, **metrics)
-    if own.kind == "question_answering":
-        return own_questions(paths, **metrics)
-    return own_texts(paths, own.text, own.pair, own.label, own.kind, own.labels, own.metrics, own.header)
 
 
 def _check_tags(task: BenchmarkTask, tags: Sequence[str] | None) -> None:

@@ -13,6 +13,7 @@ import tiny_job
 import tiny_run
 
 import ms_plm
+from ms_plm.cli.main import main
 from ms_plm.common.errors import UserError
 from ms_plm.config.loading import load_recipe, save_resolved
 from ms_plm.config.model import ModelConfig
@@ -111,6 +112,18 @@ def test_the_result_tells_new_texts_apart(whole: Path) -> None:
     batch = tokenizer(["da de bu di", "da de fu di"], None, 16)
     logits = model(batch.input_ids, batch.token_type_ids, batch.attention_mask).logits.asnumpy()
     assert [model.config.labels[number] for number in logits.argmax(1)] == ["glad", "sad"]
+
+
+def test_files_of_your_own_are_scored_and_predicted_as_the_recipe_says(whole: Path, tmp_path: Path, capsys) -> None:
+    best = max(record["accuracy"] for record in records(whole, "evaluate")[1:])
+    assert main(["evaluate", str(whole), "--device", "cpu", "--json", str(tmp_path / "figures.json")]) == 0
+    written = json.loads((tmp_path / "figures.json").read_text(encoding="utf-8"))
+    assert written["figures"]["dev"]["accuracy"] == pytest.approx(best)
+    (tmp_path / "new.tsv").write_text("sentence\nda de bu di\nda de fu di\n", encoding="utf-8")
+    out = ["--split", "test", "--predictions", str(tmp_path / "out"), "--device", "cpu"]
+    assert main(["evaluate", str(whole), str(tmp_path / "new.tsv"), *out]) == 0
+    lines = (tmp_path / "out" / "test_predictions.jsonl").read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line)["prediction"] for line in lines] == ["glad", "sad"]
 
 
 def test_a_run_that_was_cut_goes_on_bit_for_bit(recipe: Path, whole: Path, tmp_path: Path, monkeypatch) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from ms_plm.common.errors import UserError
 from ms_plm.common.files import replacing_file
 from ms_plm.data.benchmarks.examples import ChoiceExample, Split, TextExample
-from ms_plm.data.benchmarks.tasks import BenchmarkTask
+from ms_plm.data.benchmarks.tasks import BenchmarkTask, Submission
 from ms_plm.data.tags import entities
 
 
@@ -23,7 +23,8 @@ def write_predictions(task: BenchmarkTask, split: Split, predictions: Sequence[A
         split: its examples; the file follows their order.
         predictions: one per example: the name of a class, a number (cut to the task's bounds), the tags of the
             words, an answer's text, the number of a choice.
-        folder: where the file is written, under its official name.
+        folder: where the file is written, under its official name; of a task without a server, as JSON objects of
+            `id` and `prediction`, one a line, `SPLIT_predictions.jsonl`.
 
     Returns:
         The file.
@@ -31,13 +32,14 @@ def write_predictions(task: BenchmarkTask, split: Split, predictions: Sequence[A
     Raises:
         UserError: no server takes this split; another number of predictions; a class that the task does not have.
     """
-    if task.submission is None or split.name not in task.submission.files:
-        there = ", ".join(task.submission.files) if task.submission else "none"
+    if task.submission is not None and split.name not in task.submission.files:
+        there = ", ".join(task.submission.files)
         raise UserError(f"{task.name}: no submission of split {split.name!r}; there is one for: {there}.")
     if len(predictions) != len(split.examples):
         raise UserError(f"{task.name}: {len(predictions)} predictions for {len(split.examples)} examples.")
-    lines = _LINES[task.submission.format](task, split, [_checked(task, prediction) for prediction in predictions])
-    path = Path(folder) / task.submission.files[split.name]
+    made = task.submission or Submission("plain", {split.name: f"{split.name}_predictions.jsonl"})
+    lines = _LINES[made.format](task, split, [_checked(task, prediction) for prediction in predictions])
+    path = Path(folder) / made.files[split.name]
     with replacing_file(path) as temporary:
         temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path
@@ -69,6 +71,11 @@ def _glue(task: BenchmarkTask, split: Split, values: Sequence[Any]) -> Iterator[
     yield "index\tprediction"
     for example, value in zip(split.examples, values, strict=True):
         yield f"{example.id}\t{value}"
+
+
+def _plain(task: BenchmarkTask, split: Split, values: Sequence[Any]) -> Iterator[str]:
+    for example, value in zip(split.examples, values, strict=True):
+        yield _json({"id": _number(example.id), "prediction": value})
 
 
 def _records(task: BenchmarkTask, split: Split, values: Sequence[Any]) -> Iterator[str]:
@@ -112,6 +119,7 @@ def _superglue(task: BenchmarkTask, split: Split, values: Sequence[Any]) -> Iter
 
 
 _LINES: dict[str, Callable[[BenchmarkTask, Split, Sequence[Any]], Iterator[str]]] = {
+    "plain": _plain,
     "glue": _glue,
     "records": _records,
     "superglue": _superglue,

@@ -41,12 +41,12 @@ class Submission:
     Attributes:
         format: glue (a table `index prediction`), records (a JSON object `id label` a line), superglue (`idx label`;
             what belongs to one passage in one line), entities (`id label`, the label by type and text as CLUENER has
-            it) or answers (one JSON object for all: question -> answer).
+            it), answers (one JSON object for all: question -> answer) or plain (`id prediction`).
         files: name of the file for a split; a split that is not named has none.
         spelling: classes that the server spells otherwise.
     """
 
-    format: Literal["glue", "records", "superglue", "entities", "answers"]
+    format: Literal["glue", "records", "superglue", "entities", "answers", "plain"]
     files: Mapping[str, str]
     spelling: Mapping[str, str] = field(default_factory=dict)
 

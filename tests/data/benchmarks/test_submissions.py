@@ -107,11 +107,17 @@ def test_each_test_set_has_a_file_of_its_own():
         assert not task.submission or set(task.submission.files) <= set(task.splits)
 
 
+def test_predictions_of_a_task_without_a_server_are_objects_a_line(tmp_path):
+    path = write_predictions(TASKS["chnsenticorp"], split("test"), ["1", "0"], tmp_path)
+    assert path.name == "test_predictions.jsonl"
+    records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    assert [record["prediction"] for record in records] == ["1", "0"]
+    assert [str(record["id"]) for record in records] == [example.id for example in split("test").examples]
+
+
 def test_what_no_server_takes_is_refused(tmp_path):
     with pytest.raises(UserError, match="no submission of split 'dev'; there is one for: test"):
         write_predictions(TASKS["glue/cola"], split("dev"), ["1", "0"], tmp_path)
-    with pytest.raises(UserError, match="there is one for: none"):
-        write_predictions(TASKS["chnsenticorp"], split("test"), ["1", "0"], tmp_path)
     with pytest.raises(UserError, match="1 predictions for 2 examples"):
         write_predictions(TASKS["glue/cola"], split("test"), ["1"], tmp_path)
     with pytest.raises(UserError, match="prediction 'neutral'; expected one of '0', '1'"):
