@@ -2,7 +2,7 @@
 
 The same encoder, rows, epochs, optimizer and schedule (`_finetuning.py`), fp32, the whole dev set evaluated after every
 epoch. transformers on PyTorch, eager, as its examples do it: every batch padded to its longest row. Ours: the shipped
-recipe with all that it does, so the compilation of every graph, an evaluation before the first update and the checkpoint
+recipe with all that it does: the compilation of every graph, an evaluation before the first update and a checkpoint
 with the state of the optimizer are in its time.
 
     python -m venv peers && peers/bin/pip install torch==2.13.0 transformers==4.46.3 "numpy<2.3"
