@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -127,8 +128,8 @@ class Trainer:
         """Train once, evaluate on the whole dev set every so many epochs (default: at the end).
 
         Returns:
-            `scores` of the dev set at the end by metric, `seconds` of the whole process, and of it `import_seconds`;
-            `peak_mb`, `versions`; ms_plm's `compiled` graphs and `compile_seconds`.
+            `scores` of the dev set at the end by metric, `seconds` of the whole process, its `cpu_seconds` on all
+            cores and its `import_seconds`; `peak_mb`, `versions`; ms_plm's `compiled` graphs and `compile_seconds`.
 
         Raises:
             SystemExit: it failed; with its message.
@@ -157,7 +158,7 @@ class Trainer:
             python, script = (self.peer, "_torch_finetune.py")
         threads = str(self.threads)
         environment = {**os.environ, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "GLOG_v": "3"}
-        started = time.perf_counter()
+        started, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
         ran = subprocess.run(
             [python, str(HERE / script), "job.json", "result.json"],
             cwd=run,
@@ -165,10 +166,15 @@ class Trainer:
             capture_output=True,
             text=True,
         )
-        seconds = time.perf_counter() - started
+        seconds, after = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
+        cpu_seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
         if ran.returncode:
             raise SystemExit(f"{framework} failed (exit code {ran.returncode}):\n{ran.stdout}{ran.stderr}")
-        return {"seconds": seconds, **json.loads((run / "result.json").read_text(encoding="utf-8"))}
+        return {
+            "seconds": seconds,
+            "cpu_seconds": cpu_seconds,
+            **json.loads((run / "result.json").read_text(encoding="utf-8")),
+        }
 
     def _data(self, name: str) -> tuple[Path, Any, dict[str, Any]]:
         """Folder of a task's files as they are trained on, the task, its rows for transformers."""
