@@ -63,7 +63,8 @@ class FakeRuns:
         others = ("dev_mismatched_accuracy",) * (recipe.data.task == "glue/mnli")
         figures = {"loss": 1 - value, **dict.fromkeys((*names, *others), value), "metric": value}
         (folder / "model").mkdir(exist_ok=True)
-        write_json(folder / "model" / "config.json", {"provenance": {"steps": 7, "figures": figures}})
+        config = {"architectures": ["BertForSequenceClassification"], "provenance": {"steps": 7, "figures": figures}}
+        write_json(folder / "model" / "config.json", config)
         (folder / "model" / "model.safetensors").write_text(name, encoding="utf-8")
         write_run_figures(recipe, folder)
         return 0
