@@ -44,13 +44,13 @@ def reference_losses() -> np.ndarray:
 
 
 def _alone(operation: str) -> dict[str, str]:
-    """One native operation among composed forms."""
-    call = Call(training=True)
+    """One native operation among composed forms; those that drop draw from keys, and so must dropout."""
+    call, drops = Call(training=True), "attention" in operation or operation == "dropout_add_layer_norm"
     request = {}
     for name, forms in implementations().items():
         others = [form for form in forms if form.name != "native" and form.declines(call) is None]
         request[name] = max(others, key=lambda form: form.preference).name
-    return {**request, operation: "native", **({"dropout": "native"} if "attention" in operation else {})}
+    return {**request, operation: "native", **({"dropout": "native"} if drops else {})}
 
 
 NATIVE = [name for name, forms in implementations().items() if any(form.name == "native" for form in forms)]
