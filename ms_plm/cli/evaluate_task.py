@@ -33,8 +33,8 @@ def evaluate_task(args: argparse.Namespace, folder: Path, head: str) -> int:
     if args.confusion:
         check_picture("--confusion", args.confusion, needed=False)
     task, data = _own(args, folder) or _benchmark(args, folder, head)
-    kind = KINDS[task.kind]
-    if kind.head != head:
+    strategy = KINDS[task.kind]
+    if strategy.head != head:
         raise UserError(
             f"{task.name} is a task of {task.kind.replace('_', ' ')}, but {folder} has a head for "
             f"{head.replace('_', ' ')}."
@@ -42,18 +42,17 @@ def evaluate_task(args: argparse.Namespace, folder: Path, head: str) -> int:
     names = [args.split] if args.split else list(task.split_names("dev") or task.split_names("test"))
     model, tokenizer = open_model(folder, args.device, head=head)
     outputs = model.config.num_labels
-    if kind.labelled and (task.kind == "regression") != (outputs == 1):
+    if strategy.labelled and (task.kind == "regression") != (outputs == 1):
         raise UserError(f"{task.name} is a task of {task.kind}, but {folder} has {outputs} outputs.")
-    labels = model.config.labels if kind.labelled and outputs > 1 else None
+    labels = model.config.labels if strategy.labelled and outputs > 1 else None
     if args.confusion and labels is None:
         raise UsageError(f"--confusion: {task.name} is a task of {task.kind.replace('_', ' ')}, which has no classes.")
-    limits = trained_limits(model, args.length)
-    found = {}
+    kind, found = strategy(task, labels, trained_limits(model, args.length)), {}
     for name in names:
         split = read_split(task, data, name, labels)
-        samples = kind.samples(split.examples, labels, tokenizer, limits)
+        samples = kind.samples(split.examples, tokenizer)
         lengths = padded_lengths(samples.rows.lengths)
-        evaluator = TaskEvaluator(model, task, kind, {name: (split, samples)}, limits, lengths, args.batch)
+        evaluator = TaskEvaluator(model, kind, {name: (split, samples)}, lengths, args.batch)
         threshold = None if name.startswith("dev") else trained_threshold(model)
         figures, predictions = evaluator.evaluated(name, threshold)
         if figures:

@@ -83,9 +83,9 @@ def trained_limits(model: Model, length: int | None = None) -> TextLimits:
 
     said = (model.config.provenance or {}).get("limits")
     usual = {"max_length": 384} if model.head == "question_answering" else {}
-    limits = {**(said or usual), **({"max_length": length} if length else {})}
-    limits["max_length"] = min(limits.get("max_length", 128), model.limit or 10**9)
-    return TextLimits(**limits)
+    limits = TextLimits(**{**(said or usual), **({"max_length": length} if length else {})})
+    longest = min(limits.max_length, model.limit or limits.max_length)
+    return limits.model_copy(update={"max_length": longest})
 
 
 def trained_threshold(model: Model) -> float | None:

@@ -103,7 +103,12 @@ class Summary:
 
 
 def _finite(figures: Mapping[str, float | None]) -> dict[str, float | None]:
-    return {name: value if value is not None and math.isfinite(value) else None for name, value in figures.items()}
+    return {name: finite(value) for name, value in figures.items()}
+
+
+def finite(value: float | None) -> float | None:
+    """For JSON: None for what is no number."""
+    return value if value is not None and math.isfinite(value) else None
 
 
 def decider(recipe: Recipe) -> tuple[str, bool]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ms_plm.common.files import read_json, replacing_file, replacing_folder, write_json
-from ms_plm.series.figures import FIGURES, Summary, read_summary
+from ms_plm.series.figures import FIGURES, Summary, finite, read_summary
 from ms_plm.series.plan import Node
 from ms_plm.series.row import row_of, row_table, task_table
 from ms_plm.series.tables import grid_table, repeats_table
@@ -59,8 +59,9 @@ def _link_model(node: Node, summary: Summary) -> None:
     config = read_json(source / "config.json")
     value, mean, std = best.figures.get(summary.decides), summary.mean(summary.decides), summary.std(summary.decides)
     runs = len(list(node.leaves()))
-    chosen = {"run": best.run, "of": runs, "by": summary.decides, "value": value, "mean": mean, "std": std}
-    config["provenance"] = {**(config.get("provenance") or {}), "chosen": {k: _plain(v) for k, v in chosen.items()}}
+    chosen = {"run": best.run, "of": runs, "by": summary.decides}
+    chosen |= {name: finite(figure) for name, figure in (("value", value), ("mean", mean), ("std", std))}
+    config["provenance"] = {**(config.get("provenance") or {}), "chosen": chosen}
     with replacing_folder(node.folder / "model") as temporary:
         for file in source.iterdir():
             if file.name == "config.json":
@@ -70,11 +71,6 @@ def _link_model(node: Node, summary: Summary) -> None:
                 os.link(file, temporary / file.name)
             except OSError:  # a file system without links
                 shutil.copy2(file, temporary / file.name)
-
-
-def _plain(value: Any) -> Any:
-    """No nan in JSON."""
-    return None if isinstance(value, float) and value != value else value
 
 
 def _chosen_text(node: Node, summary: Summary) -> str:

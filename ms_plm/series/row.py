@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ms_plm.config.suite import Suite, SuiteTask
-from ms_plm.series.figures import Summary, mean_of, read_summary
+from ms_plm.series.figures import Summary, finite, mean_of, read_summary
 from ms_plm.series.plan import Node
 from ms_plm.series.tables import number, table
 
@@ -77,8 +78,7 @@ class Row:
             )
             for number in range(len(next(iter(seeds))))
         ]
-        mean = mean_of(averages)
-        return math.sqrt(sum((value - mean) ** 2 for value in averages) / (len(averages) - 1))
+        return statistics.stdev(averages) if all(map(math.isfinite, averages)) else math.nan
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON: shares, not percentages; None for what is not there."""
@@ -96,9 +96,9 @@ class Row:
             "suite": self.suite.name,
             "model": self.suite.parent,
             "columns": columns,
-            "average": _plain(self.average()),
-            "average_std": _plain(self.average_std()),
-            "average_of_present": _plain(self.average_of_present()),
+            "average": finite(self.average()),
+            "average_std": finite(self.average_std()),
+            "average_of_present": finite(self.average_of_present()),
         }
 
 
@@ -156,8 +156,4 @@ def _repeated(row: Row) -> bool:
 
 
 def _named(names: Sequence[str], values: Sequence[float]) -> Mapping[str, float | None]:
-    return {name: _plain(value) for name, value in zip(names, values, strict=True)}
-
-
-def _plain(value: float | None) -> float | None:
-    return None if value is None or math.isnan(value) else value
+    return {name: finite(value) for name, value in zip(names, values, strict=True)}

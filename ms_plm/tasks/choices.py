@@ -8,13 +8,12 @@ import mindspore as ms
 import numpy as np
 
 from ms_plm.common.errors import UserError
-from ms_plm.config.finetuning import TextLimits
-from ms_plm.data.benchmarks import BenchmarkTask, ChoiceExample
+from ms_plm.data.benchmarks import ChoiceExample
 from ms_plm.data.benchmarks.choices import GAP, PLACEHOLDER
-from ms_plm.data.buckets import LabelledSamples, padded_lengths
+from ms_plm.data.buckets import LabelledSamples
 from ms_plm.evaluation.metrics import log_softmax, weighted_mean
 from ms_plm.models.model import Model
-from ms_plm.tasks.kind import Reading, TaskKind, TaskLogits, TaskLoss, TaskSamples, all_logits
+from ms_plm.tasks.kind import Reading, TaskKind, TaskLoss, TaskSamples, logits_of
 from ms_plm.tasks.text import tokenized
 from ms_plm.tokenization import Tokenizer
 
@@ -35,41 +34,11 @@ class ChoiceKind(TaskKind):
 
     head, loss = "multiple_choice", ChoiceLoss
 
-    def samples(
-        self,
-        examples: Sequence[ChoiceExample],
-        labels: Sequence[str] | None,
-        tokenizer: Tokenizer,
-        limits: TextLimits,
-        training: bool = False,
-    ) -> TaskSamples:
+    def samples(self, examples: Sequence[ChoiceExample], tokenizer: Tokenizer, training: bool = False) -> TaskSamples:
         """As many rows for every example as the one with most choices has."""
-        most = max(len(example.choices) for example in examples)
-        texts, pairs, counts = [], [], []
-        for example in examples:
-            shown = around_gap(example.context, limits.max_length)
-            texts += [shown] * len(example.choices)
-            pairs += [_asked(example.question, choice) for choice in example.choices]
-            counts.append(len(example.choices))
-        ids, types, starts = tokenized(texts, pairs, tokenizer, limits.max_length)
-        present = np.arange(most) < np.array(counts)[:, None]
-        lengths = np.zeros(present.shape, np.int64)
-        lengths[present] = np.diff(starts)
-        numbers = np.array([example.label or 0 for example in examples], np.int32)
-        known = np.array([example.label is not None for example in examples], np.float32)
-        starts = np.concatenate([[0], np.cumsum(lengths)])
-        rows = LabelledSamples(ids, types, starts, numbers, known, tokenizer.pad_id, rows_each=most)
-        return TaskSamples(examples, rows)
+        return TaskSamples(examples, _rows(examples, tokenizer, self.limits.max_length))
 
-    def read(
-        self,
-        logits: np.ndarray,
-        samples: TaskSamples,
-        labels: Sequence[str] | None,
-        task: BenchmarkTask,
-        limits: TextLimits,
-        threshold: float | None = None,
-    ) -> Reading:
+    def read(self, logits: np.ndarray, samples: TaskSamples, threshold: float | None = None) -> Reading:
         """Numbers of the choices.
 
         Examples that choose from the same choices each take another one where there are enough (ChID's gaps, as its
@@ -88,7 +57,7 @@ class ChoiceKind(TaskKind):
                 found[members] = _assigned(likely[members, :choices])
         return Reading(found.tolist(), {})
 
-    def outputs(self, labels: Sequence[str] | None, samples: LabelledSamples) -> int:
+    def outputs(self, samples: LabelledSamples) -> int:
         """One a choice."""
         return samples.rows_each
 
@@ -97,6 +66,24 @@ class ChoiceKind(TaskKind):
         likely = log_softmax(np.where(_present(samples), logits, -np.inf))
         losses = -np.take_along_axis(likely, samples.labels[:, None].astype(np.int64), axis=1)[:, 0]
         return weighted_mean(losses, (samples.weights > 0).astype(np.float64))
+
+
+def _rows(examples: Sequence[ChoiceExample], tokenizer: Tokenizer, max_length: int) -> LabelledSamples:
+    most = max(len(example.choices) for example in examples)
+    texts, pairs, counts = [], [], []
+    for example in examples:
+        shown = around_gap(example.context, max_length)
+        texts += [shown] * len(example.choices)
+        pairs += [_asked(example.question, choice) for choice in example.choices]
+        counts.append(len(example.choices))
+    ids, types, starts = tokenized(texts, pairs, tokenizer, max_length)
+    present = np.arange(most) < np.array(counts)[:, None]
+    lengths = np.zeros(present.shape, np.int64)
+    lengths[present] = np.diff(starts)
+    numbers = np.array([example.label or 0 for example in examples], np.int32)
+    known = np.array([example.label is not None for example in examples], np.float32)
+    starts = np.concatenate([[0], np.cumsum(lengths)])
+    return LabelledSamples(ids, types, starts, numbers, known, tokenizer.pad_id, rows_each=most)
 
 
 def _present(samples: LabelledSamples) -> np.ndarray:
@@ -157,10 +144,8 @@ def choose(
         ChoiceExample(str(number), text, question, tuple(choices))
         for number, (text, question, choices) in enumerate(questions)
     ]
-    limits = TextLimits(max_length=min(max_length, model.limit or max_length))
-    rows = ChoiceKind().samples(examples, None, tokenizer, limits).rows
-    lengths = padded_lengths(rows.lengths)
-    logits = all_logits(TaskLogits(model), rows, lengths, min(batch, len(rows)), rows.rows_each)
+    rows = _rows(examples, tokenizer, min(max_length, model.limit or max_length))
+    logits = logits_of(model, rows, rows.rows_each, batch)
     likely = np.exp(log_softmax(np.where(_present(rows), logits, -np.inf)))
     return [
         {

@@ -12,7 +12,7 @@ from mindspore import Tensor, nn, ops
 
 from ms_plm.config.finetuning import TextLimits
 from ms_plm.data.benchmarks import BenchmarkTask, Example
-from ms_plm.data.buckets import LabelledSamples, in_order
+from ms_plm.data.buckets import LabelledSamples, in_order, padded_lengths
 from ms_plm.evaluation.metrics import log_softmax, weighted_mean
 from ms_plm.models.model import Model
 from ms_plm.tokenization import Tokenizer
@@ -38,9 +38,10 @@ class TaskSamples:
 
 
 class TaskLoss(nn.Cell):
-    """The weighted sum of a task's losses over a micro-batch, fp32 `[1]`; see `sum_of` of each kind.
+    """The weighted sum of a task's losses over a micro-batch, fp32 `[1]`.
 
-    It may be perturbed: see `ms_plm.training.forward`.
+    A kind's own has `sum_of(logits, attention_mask, labels, weights) -> fp32 scalar`, with logits as the head gives
+    them. It may be perturbed: see `ms_plm.training.forward`.
 
     Args:
         model: with the head of the kind.
@@ -59,10 +60,6 @@ class TaskLoss(nn.Cell):
         hidden = model.encoder(input_ids, token_type_ids, attention_mask, rng, words)[0]
         logits = model.task_logits(hidden, rng)
         return ops.stack((self.sum_of(logits, attention_mask, labels, weights),))
-
-    def sum_of(self, logits, attention_mask, labels, weights):
-        """The loss of logits as the head gives them, fp32 scalar."""
-        raise NotImplementedError
 
 
 class TaskLogits(nn.Cell):
@@ -92,64 +89,52 @@ class Reading:
 
 
 class TaskKind(ABC):
-    """The strategy of a kind of task.
+    """The strategy of a kind of task, for one task.
 
     Attributes:
         head: of the model, see `ms_plm.models.model.HEADS`.
         loss: the cell that training differentiates.
         labelled: the head has an output a label.
+
+    Args:
+        task: metrics and bounds count.
+        labels: in the order of their ids; None where there are none.
+        limits: of lengths.
     """
 
     head: str
     loss: type[TaskLoss]
     labelled = False
 
+    def __init__(self, task: BenchmarkTask, labels: Sequence[str] | None, limits: TextLimits) -> None:
+        self.task, self.labels, self.limits = task, labels, limits
+
     @abstractmethod
-    def samples(
-        self,
-        examples: Sequence[Example],
-        labels: Sequence[str] | None,
-        tokenizer: Tokenizer,
-        limits: TextLimits,
-        training: bool = False,
-    ) -> TaskSamples:
+    def samples(self, examples: Sequence[Example], tokenizer: Tokenizer, training: bool = False) -> TaskSamples:
         """Tokenized examples.
 
         Args:
             examples: of a split; those without a label have no weight.
-            labels: in the order of their ids; None where there are none.
             tokenizer: the model's.
-            limits: of lengths.
             training: examples that cannot be learned from may be left out.
 
         Raises:
-            UserError: an example's label is none of `labels`; the limits leave no room.
+            UserError: an example's label is none of the task's; the limits leave no room.
         """
 
     @abstractmethod
-    def read(
-        self,
-        logits: np.ndarray,
-        samples: TaskSamples,
-        labels: Sequence[str] | None,
-        task: BenchmarkTask,
-        limits: TextLimits,
-        threshold: float | None = None,
-    ) -> Reading:
+    def read(self, logits: np.ndarray, samples: TaskSamples, threshold: float | None = None) -> Reading:
         """Predictions for all examples.
 
         Args:
             logits: `all_logits` of the samples.
             samples: as `samples` gave them.
-            labels: in the order of their ids.
-            task: bounds and metrics count.
-            limits: of lengths.
             threshold: for "no answer", where that is a possible one; None: the best for these examples, see `Reading`.
         """
 
-    def outputs(self, labels: Sequence[str] | None, samples: LabelledSamples) -> int:
+    def outputs(self, samples: LabelledSamples) -> int:
         """Logits of a sample, or of a token where these have labels."""
-        return len(labels) if labels else 1
+        return len(self.labels) if self.labels else 1
 
     def mean_loss(self, logits: np.ndarray, samples: LabelledSamples) -> float:
         """Cross-entropy in nats over what has a label, each counting the same; nan where nothing has."""
@@ -194,3 +179,8 @@ def all_logits(
         else:
             values[indices] = out.reshape(batch, outputs)[: len(indices)]
     return values
+
+
+def logits_of(model: Model, samples: LabelledSamples, outputs: int, batch: int) -> np.ndarray:
+    """`all_logits` of a few samples, once, padded to lengths of their own."""
+    return all_logits(TaskLogits(model), samples, padded_lengths(samples.lengths), min(batch, len(samples)), outputs)

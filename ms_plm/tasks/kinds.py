@@ -14,12 +14,12 @@ from ms_plm.tasks.questions import QuestionKind
 from ms_plm.tasks.tagging import TagKind
 from ms_plm.tasks.text import TextKind
 
-KINDS: dict[str, TaskKind] = {
-    "classification": TextKind(),
-    "regression": TextKind(),
-    "tokens": TagKind(),
-    "question_answering": QuestionKind(),
-    "multiple_choice": ChoiceKind(),
+KINDS: dict[str, type[TaskKind]] = {
+    "classification": TextKind,
+    "regression": TextKind,
+    "tokens": TagKind,
+    "question_answering": QuestionKind,
+    "multiple_choice": ChoiceKind,
 }
 """By `BenchmarkTask.kind`."""
 

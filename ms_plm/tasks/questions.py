@@ -9,13 +9,13 @@ import numpy as np
 
 from ms_plm.config.finetuning import TextLimits
 from ms_plm.data.answers import located
-from ms_plm.data.benchmarks import BenchmarkTask, QuestionExample
-from ms_plm.data.buckets import LabelledSamples, padded_lengths
+from ms_plm.data.benchmarks import QuestionExample
+from ms_plm.data.buckets import LabelledSamples
 from ms_plm.data.windows import Answer, Window, find_answers, question_windows
 from ms_plm.evaluation.answers import answer_threshold
 from ms_plm.evaluation.metrics import weighted_mean
 from ms_plm.models.model import Model
-from ms_plm.tasks.kind import Reading, TaskKind, TaskLogits, TaskLoss, TaskSamples, all_logits
+from ms_plm.tasks.kind import Reading, TaskKind, TaskLoss, TaskSamples, logits_of
 from ms_plm.tokenization import Tokenizer
 
 THRESHOLD = "no_answer_threshold"
@@ -41,42 +41,25 @@ class QuestionKind(TaskKind):
 
     head, loss = "question_answering", QuestionLoss
 
-    def samples(
-        self,
-        examples: Sequence[QuestionExample],
-        labels: Sequence[str] | None,
-        tokenizer: Tokenizer,
-        limits: TextLimits,
-        training: bool = False,
-    ) -> TaskSamples:
+    def samples(self, examples: Sequence[QuestionExample], tokenizer: Tokenizer, training: bool = False) -> TaskSamples:
         """Windows of all questions; for training without those whose answers stand nowhere in their texts."""
         used = located(examples).examples if training else examples
-        windows = list(question_windows(used, tokenizer, limits.max_length, limits.stride, limits.max_question))
-        known = np.array([bool(example.answers) or example.impossible for example in used], np.float32)
-        return TaskSamples(used, _rows(windows, known, tokenizer.pad_id), windows)
+        return _windowed(used, tokenizer, self.limits)
 
-    def read(
-        self,
-        logits: np.ndarray,
-        samples: TaskSamples,
-        labels: Sequence[str] | None,
-        task: BenchmarkTask,
-        limits: TextLimits,
-        threshold: float | None = None,
-    ) -> Reading:
+    def read(self, logits: np.ndarray, samples: TaskSamples, threshold: float | None = None) -> Reading:
         """Texts, "" for no answer.
 
         Where some of the examples have none, the threshold is the one that is best for them, as SQuAD 2.0's script
         reports it, and stands among the figures.
         """
-        found = _answers(logits, samples, limits)
+        found = _answers(logits, samples, self.limits)
         if threshold is None and any(example.impossible for example in samples.examples):
             accepted = [[text for text, _ in example.answers] for example in samples.examples]
             threshold = float(np.clip(answer_threshold(found, accepted)[0], -1e9, 1e9))
             return Reading([answer.text(threshold) for answer in found], {THRESHOLD: threshold})
         return Reading([answer.text(threshold) for answer in found], {})
 
-    def outputs(self, labels: Sequence[str] | None, samples: LabelledSamples) -> int:
+    def outputs(self, samples: LabelledSamples) -> int:
         """Start and end."""
         return 2
 
@@ -94,6 +77,12 @@ class QuestionKind(TaskKind):
 def _largest(scores: np.ndarray, samples: LabelledSamples) -> np.ndarray:
     """The largest score of each row, repeated for its tokens."""
     return np.repeat(np.maximum.reduceat(scores, samples.starts[:-1]), np.diff(samples.starts), axis=0)
+
+
+def _windowed(examples: Sequence[QuestionExample], tokenizer: Tokenizer, limits: TextLimits) -> TaskSamples:
+    windows = list(question_windows(examples, tokenizer, limits.max_length, limits.stride, limits.max_question))
+    known = np.array([bool(example.answers) or example.impossible for example in examples], np.float32)
+    return TaskSamples(examples, _rows(windows, known, tokenizer.pad_id), windows)
 
 
 def _rows(windows: Sequence[Window], known: np.ndarray, pad_id: int) -> LabelledSamples:
@@ -139,9 +128,8 @@ def answer(
     limits = limits or TextLimits(max_length=384)
     limits = limits.model_copy(update={"max_length": min(limits.max_length, model.limit or limits.max_length)})
     examples = [QuestionExample(str(number), question, text) for number, (question, text) in enumerate(questions)]
-    samples = QuestionKind().samples(examples, None, tokenizer, limits)
-    lengths = padded_lengths(samples.rows.lengths)
-    logits = all_logits(TaskLogits(model), samples.rows, lengths, min(batch, len(samples.rows)), 2)
+    samples = _windowed(examples, tokenizer, limits)
+    logits = logits_of(model, samples.rows, 2, batch)
     return [
         {
             "question": example.question,

@@ -12,8 +12,7 @@ import numpy as np
 from mindspore import Tensor
 from tqdm import tqdm
 
-from ms_plm.config.finetuning import TextLimits
-from ms_plm.data.benchmarks import BenchmarkTask, Split
+from ms_plm.data.benchmarks import Split
 from ms_plm.data.loader import EvaluationBatch
 from ms_plm.evaluation.metrics import PretrainingSums, content_tokens, masked_sums, next_sentence_sums, perplexity
 from ms_plm.evaluation.scoring import score
@@ -158,10 +157,8 @@ class TaskEvaluator:
 
     Args:
         model: with the head of the kind.
-        task: says how it is scored.
-        kind: of the task.
+        kind: of the task, which says how it is scored.
         splits: by name, the examples and the same tokenized.
-        limits: of lengths.
         lengths: padded lengths, as training has them.
         batch: samples at once; changes no figure.
         group: the processes; each takes its part of the batches.
@@ -170,15 +167,13 @@ class TaskEvaluator:
     def __init__(
         self,
         model: Model,
-        task: BenchmarkTask,
         kind: TaskKind,
         splits: Mapping[str, tuple[Split, TaskSamples]],
-        limits: TextLimits,
         lengths: Sequence[int],
         batch: int,
         group: Group | None = None,
     ) -> None:
-        self.task, self.kind, self.splits, self.limits = task, kind, splits, limits
+        self.kind, self.task, self.splits = kind, kind.task, splits
         self.lengths, self.batch, self.group = lengths, batch, group
         self.graph = TaskLogits(model)
 
@@ -206,17 +201,17 @@ class TaskEvaluator:
             threshold: see `TaskKind.read`.
         """
         split, samples = self.splits[name]
-        logits = self.logits(split, samples)
-        reading = self.kind.read(logits, samples, split.labels, self.task, self.limits, threshold)
+        logits = self.logits(samples)
+        reading = self.kind.read(logits, samples, threshold)
         if name.startswith("test") and not samples.rows.weights.any():
             return {}, reading.predictions
         figures = {"loss": self.kind.mean_loss(logits, samples.rows)}
         figures |= score(self.task, split.examples, reading.predictions, split.labels)
         return {key: float(value) for key, value in (figures | reading.more).items()}, reading.predictions
 
-    def logits(self, split: Split, samples: TaskSamples) -> np.ndarray:
+    def logits(self, samples: TaskSamples) -> np.ndarray:
         """Logits of all samples in their own order, see `all_logits`."""
-        outputs = self.kind.outputs(split.labels, samples.rows)
+        outputs = self.kind.outputs(samples.rows)
         group = self.group
         parts = (group.rank, group.ranks) if group else ()
         values = all_logits(self.graph, samples.rows, self.lengths, self.batch, outputs, *parts)

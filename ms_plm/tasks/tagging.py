@@ -8,14 +8,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from ms_plm.common.errors import UserError
-from ms_plm.config.finetuning import TextLimits
-from ms_plm.data.benchmarks import BenchmarkTask, TokensExample
-from ms_plm.data.buckets import LabelledSamples, padded_lengths
+from ms_plm.data.benchmarks import TokensExample
+from ms_plm.data.buckets import LabelledSamples
 from ms_plm.data.tagging import TagWindow, read_tags, tag_windows
 from ms_plm.data.tags import are_entities, entities
 from ms_plm.evaluation.metrics import log_softmax
 from ms_plm.models.model import Model
-from ms_plm.tasks.kind import Reading, TaskKind, TaskLogits, TaskLoss, TaskSamples, all_logits
+from ms_plm.tasks.kind import Reading, TaskKind, TaskLoss, TaskSamples, logits_of
 from ms_plm.tasks.text import label_names
 from ms_plm.tokenization import Tokenizer
 
@@ -37,31 +36,16 @@ class TagKind(TaskKind):
 
     head, loss, labelled = "token_classification", TagLoss, True
 
-    def samples(
-        self,
-        examples: Sequence[TokensExample],
-        labels: Sequence[str] | None,
-        tokenizer: Tokenizer,
-        limits: TextLimits,
-        training: bool = False,
-    ) -> TaskSamples:
+    def samples(self, examples: Sequence[TokensExample], tokenizer: Tokenizer, training: bool = False) -> TaskSamples:
         """Sentences, those that are too long in parts."""
-        windows = list(tag_windows(examples, tokenizer, limits.max_length))
-        tags = [_numbers(example, labels or ()) for example in examples]
+        windows = list(tag_windows(examples, tokenizer, self.limits.max_length))
+        tags = [_numbers(example, self.labels or ()) for example in examples]
         return TaskSamples(examples, _rows(windows, tags, tokenizer.pad_id), windows)
 
-    def read(
-        self,
-        logits: np.ndarray,
-        samples: TaskSamples,
-        labels: Sequence[str] | None,
-        task: BenchmarkTask,
-        limits: TextLimits,
-        threshold: float | None = None,
-    ) -> Reading:
+    def read(self, logits: np.ndarray, samples: TaskSamples, threshold: float | None = None) -> Reading:
         """Tags of the words of each sentence."""
         found = np.split(logits.argmax(-1), samples.rows.starts[1:-1])
-        return Reading(read_tags(samples.examples, samples.windows, found, labels), {})
+        return Reading(read_tags(samples.examples, samples.windows, found, self.labels), {})
 
 
 def _numbers(example: TokensExample, labels: Sequence[str]) -> list[int]:
@@ -113,7 +97,7 @@ def tag(model: Model, tokenizer: Tokenizer, texts: Sequence[str], max_length: in
         return made
     rows = _rows(windows, [[-1] * len(example.words) for example in examples], tokenizer.pad_id)
     labels = label_names(model)
-    logits = all_logits(TaskLogits(model), rows, padded_lengths(rows.lengths), min(batch, len(windows)), len(labels))
+    logits = logits_of(model, rows, len(labels), batch)
     likely = np.split(np.exp(log_softmax(logits)).max(-1), rows.starts[1:-1])
     tags = read_tags(examples, windows, np.split(logits.argmax(-1), rows.starts[1:-1]), labels)
     sure: list[list[float]] = [[] for _ in texts]

@@ -8,12 +8,11 @@ import numpy as np
 from mindspore import ops
 
 from ms_plm.common.errors import UserError
-from ms_plm.config.finetuning import TextLimits
-from ms_plm.data.benchmarks import BenchmarkTask, TextExample
-from ms_plm.data.buckets import LabelledSamples, padded_lengths
+from ms_plm.data.benchmarks import TextExample
+from ms_plm.data.buckets import LabelledSamples
 from ms_plm.evaluation.metrics import log_softmax, weighted_mean
 from ms_plm.models.model import Model
-from ms_plm.tasks.kind import Reading, TaskKind, TaskLogits, TaskLoss, TaskSamples, all_logits
+from ms_plm.tasks.kind import Reading, TaskKind, TaskLoss, TaskSamples, logits_of
 from ms_plm.tokenization import Tokenizer
 
 _TOGETHER = 4096
@@ -39,36 +38,21 @@ class TextKind(TaskKind):
 
     head, loss, labelled = "sequence_classification", TextLoss, True
 
-    def samples(
-        self,
-        examples: Sequence[TextExample],
-        labels: Sequence[str] | None,
-        tokenizer: Tokenizer,
-        limits: TextLimits,
-        training: bool = False,
-    ) -> TaskSamples:
+    def samples(self, examples: Sequence[TextExample], tokenizer: Tokenizer, training: bool = False) -> TaskSamples:
         """Tokenized examples; of a pair that is too long the longer text is cut first."""
         texts = [example.text for example in examples]
         pairs = [example.pair or "" for example in examples] if examples[0].pair is not None else None
-        numbers, known = label_numbers(examples, labels)
-        rows = tokenized(texts, pairs, tokenizer, limits.max_length)
+        numbers, known = label_numbers(examples, self.labels)
+        rows = tokenized(texts, pairs, tokenizer, self.limits.max_length)
         return TaskSamples(examples, LabelledSamples(*rows, numbers, known.astype(np.float32), tokenizer.pad_id))
 
-    def read(
-        self,
-        logits: np.ndarray,
-        samples: TaskSamples | None,
-        labels: Sequence[str] | None,
-        task: BenchmarkTask | None,
-        limits: TextLimits | None = None,
-        threshold: float | None = None,
-    ) -> Reading:
+    def read(self, logits: np.ndarray, samples: TaskSamples, threshold: float | None = None) -> Reading:
         """Names of classes, or numbers within the task's bounds."""
-        if labels is not None:
-            return Reading([labels[number] for number in logits.argmax(-1)], {})
+        if self.labels is not None:
+            return Reading([self.labels[number] for number in logits.argmax(-1)], {})
         values = logits[:, 0].astype(np.float64)
-        if task is not None and task.bounds:
-            values = np.clip(values, *task.bounds)
+        if self.task.bounds:
+            values = np.clip(values, *self.task.bounds)
         return Reading(values.tolist(), {})
 
     def mean_loss(self, logits: np.ndarray, samples: LabelledSamples) -> float:
@@ -134,8 +118,7 @@ def classify(
     rows = tokenized(firsts, None if pairs[0] is None else pairs, tokenizer, limit)
     nothing = np.zeros(len(texts), np.float32)
     samples = LabelledSamples(*rows, nothing, nothing, tokenizer.pad_id)
-    lengths = padded_lengths(samples.lengths)
-    logits = all_logits(TaskLogits(model), samples, lengths, min(batch, len(texts)), config.num_labels)
+    logits = logits_of(model, samples, config.num_labels, batch)
     made = [{"text": text, "pair": pair} for text, pair in texts]
     if config.num_labels == 1:
         return [{**item, "value": float(row[0])} for item, row in zip(made, logits, strict=True)]

@@ -47,9 +47,9 @@ def open_job(context: Context) -> Job:
     """
     recipe, parallel = context.recipe, context.parallel
     task, splits = open_task(recipe)
-    kind, limits = KINDS[task.kind], recipe.data
-    train = _chosen(splits["train"], recipe)
+    train, limits = _chosen(splits["train"], recipe), recipe.data
     labels = train.labels
+    kind = KINDS[task.kind](task, labels, limits)
     opened = open_folder(place(recipe.model.from_))
     tokenizer = opened.tokenizer
     if recipe.data.lower_case is not None:
@@ -59,11 +59,11 @@ def open_job(context: Context) -> Job:
     if recipe.model.fresh:
         model.initialise(recipe.train.seed)
     _check_length(model, recipe)
-    samples = kind.samples(train.examples, labels, tokenizer, limits, training=True).rows
+    samples = kind.samples(train.examples, tokenizer, training=True).rows
     if recipe.method.class_weights == "balanced":
         samples = _balanced(task, samples, labels)
     held_out = {
-        name: (split, kind.samples(split.examples, labels, tokenizer, limits))
+        name: (split, kind.samples(split.examples, tokenizer))
         for name, split in splits.items()
         if name.startswith("dev")
     }
@@ -84,7 +84,7 @@ def open_job(context: Context) -> Job:
     evaluator = None
     if held_out:
         batch = recipe.impl.eval_batch or size
-        evaluator = TaskEvaluator(model, task, kind, held_out, limits, lengths, batch, parallel)
+        evaluator = TaskEvaluator(model, kind, held_out, lengths, batch, parallel)
     else:
         log.warning("no dev set: no evaluation, and the last checkpoint is the result")
     per_epoch = loader.updates_per_epoch

@@ -17,7 +17,7 @@ from ms_plm.data.buckets import BucketedLoader
 from ms_plm.tasks.choices import ChoiceKind, around_gap, choose
 from ms_plm.tasks.kind import TERM, TaskLogits, all_logits
 
-KIND, LIMITS = ChoiceKind(), TextLimits(max_length=16)
+KIND = ChoiceKind(TASKS["clue/chid"], None, TextLimits(max_length=16))
 EXAMPLES = [
     ChoiceExample("0", "ba be bi", "da", ("de", "di do du"), 1),
     ChoiceExample("1", "fa", "fe", ("fi", "fo", "fu"), 2),
@@ -32,7 +32,7 @@ def model():
 
 @pytest.fixture(scope="module")
 def samples():
-    return KIND.samples(EXAMPLES, None, tiny_run.tokenizer(), LIMITS)
+    return KIND.samples(EXAMPLES, tiny_run.tokenizer())
 
 
 def test_rows_are_the_text_and_the_question_with_a_choice(samples):
@@ -71,17 +71,17 @@ def test_gaps_of_one_text_take_different_choices():
     """As the best of all assignments, found by brute force."""
     draw = np.random.default_rng(1)
     gaps = [ChoiceExample(str(n), f"ba {GAP}", None, ("da", "de", "di", "do"), 0, group="g") for n in range(3)]
-    samples = KIND.samples(gaps, None, tiny_run.tokenizer(), LIMITS)
+    samples = KIND.samples(gaps, tiny_run.tokenizer())
     for _ in range(5):
         logits = draw.standard_normal((3, 4)) * 2
         likely = np.log(np.exp(logits) / np.exp(logits).sum(1, keepdims=True))
         best = max(itertools.permutations(range(4), 3), key=lambda p: sum(likely[n, c] for n, c in enumerate(p)))
-        assert KIND.read(logits, samples, None, TASKS["clue/chid"], LIMITS).predictions == list(best)
+        assert KIND.read(logits, samples).predictions == list(best)
 
 
 def test_a_choice_that_there_is_not_is_never_taken(samples):
     logits = np.array([[0.0, 1.0, 9.0], [0.0, 1.0, 9.0], [2.0, 1.0, 9.0]])
-    assert KIND.read(logits, samples, None, TASKS["clue/c3"], LIMITS).predictions == [1, 2, 0]
+    assert KIND.read(logits, samples).predictions == [1, 2, 0]
 
 
 @pytest.mark.parametrize("place", [0, 3, 50, 97, 100])

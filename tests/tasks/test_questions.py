@@ -12,8 +12,8 @@ from ms_plm.data.benchmarks import TASKS, QuestionExample
 from ms_plm.tasks.kind import TaskLogits, all_logits
 from ms_plm.tasks.questions import THRESHOLD, QuestionKind, answer
 
-KIND = QuestionKind()
 LIMITS = TextLimits(max_length=12, stride=3, max_question=3, max_answer=4)
+KIND = QuestionKind(TASKS["squad2"], None, LIMITS)
 EXAMPLES = [
     QuestionExample("0", "ba be", "da de di do du fa fe fi", (("do du", 9),)),
     QuestionExample("1", "bi", "ga ge", (), impossible=True),
@@ -28,7 +28,7 @@ def model():
 
 @pytest.fixture(scope="module")
 def samples():
-    return KIND.samples(EXAMPLES, None, tiny_run.tokenizer(), LIMITS)
+    return KIND.samples(EXAMPLES, tiny_run.tokenizer())
 
 
 def test_the_loss_is_over_the_tokens_of_a_window_however_far_it_is_padded(model, samples):
@@ -54,10 +54,10 @@ def test_the_labels_of_windows_read_back_as_the_answers(samples):
     said = np.zeros((len(rows.input_ids), 2))
     for side in (0, 1):
         said[rows.starts[:-1] + rows.labels[:, side], side] = 5
-    reading = KIND.read(said, samples, None, TASKS["squad2"], LIMITS)
+    reading = KIND.read(said, samples)
     assert reading.predictions[:2] == ["do du", ""]
     assert THRESHOLD in reading.more
-    never = KIND.read(said, samples, None, TASKS["squad2"], LIMITS, threshold=1e9)
+    never = KIND.read(said, samples, threshold=1e9)
     assert never.predictions[0] == "do du"
     assert never.predictions[1] != ""
     assert not never.more
@@ -65,8 +65,8 @@ def test_the_labels_of_windows_read_back_as_the_answers(samples):
 
 def test_questions_whose_answer_stands_nowhere_are_left_out_of_training_only():
     lost = QuestionExample("3", "ba", "da de", (("zz", 0),))
-    assert len(KIND.samples([*EXAMPLES, lost], None, tiny_run.tokenizer(), LIMITS, training=True).examples) == 3
-    assert len(KIND.samples([*EXAMPLES, lost], None, tiny_run.tokenizer(), LIMITS).examples) == 4
+    assert len(KIND.samples([*EXAMPLES, lost], tiny_run.tokenizer(), training=True).examples) == 3
+    assert len(KIND.samples([*EXAMPLES, lost], tiny_run.tokenizer()).examples) == 4
 
 
 def test_answers_are_the_best_spans_by_brute_force(model):

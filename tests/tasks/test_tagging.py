@@ -13,7 +13,8 @@ from ms_plm.data.benchmarks import TASKS, TokensExample
 from ms_plm.tasks.kind import TaskLogits, all_logits
 from ms_plm.tasks.tagging import TagKind, tag, words_of
 
-KIND, LABELS = TagKind(), ("O", "B-X", "I-X")
+LABELS = ("O", "B-X", "I-X")
+KIND = TagKind(TASKS["cluener"], LABELS, TextLimits(max_length=8))
 EXAMPLES = [
     TokensExample("0", ("ba", "bebu", "."), ("B-X", "I-X", "O")),
     TokensExample("1", ("da", "de", "di", "do", "du", "fa", "fe"), ("O", "O", "B-X", "O", "B-X", "I-X", "I-X")),
@@ -29,7 +30,7 @@ def model():
 @pytest.fixture(scope="module")
 def samples():
     """The second sentence is in two windows; the second word of the first has two tokens."""
-    return KIND.samples(EXAMPLES, LABELS, tiny_run.tokenizer(), TextLimits(max_length=8))
+    return KIND.samples(EXAMPLES, tiny_run.tokenizer())
 
 
 @pytest.fixture(scope="module")
@@ -62,14 +63,14 @@ def test_tags_are_those_of_the_first_tokens(samples):
     said[:, 1] = 1
     known = samples.rows.weights > 0
     said[known] = np.eye(3)[samples.rows.labels[known]]
-    read = KIND.read(said, samples, LABELS, TASKS["cluener"], TextLimits())
+    read = KIND.read(said, samples)
     assert read.predictions[:2] == [list(example.tags) for example in EXAMPLES[:2]]
     assert len(read.predictions[2]) == 1
 
 
 def test_an_unknown_tag_is_named():
     with pytest.raises(UserError, match=r"sentence 0: tag 'B-X'; expected one of 'O', 'B-Y'"):
-        KIND.samples(EXAMPLES, ("O", "B-Y"), tiny_run.tokenizer(), TextLimits())
+        TagKind(TASKS["cluener"], ("O", "B-Y"), TextLimits()).samples(EXAMPLES, tiny_run.tokenizer())
 
 
 def test_words_of_raw_texts_are_chinese_characters_runs_of_letters_and_marks():
@@ -87,6 +88,6 @@ def test_entities_of_raw_texts_stand_where_they_say(model):
             assert item["text"][one["start"] : one["stop"]] == one["text"]
             assert 1 / 3 <= one["probability"] <= 1
     alone = TaskLogits(model)  # the tags are what the model says most
-    windows = KIND.samples([TokensExample("0", ("de", "di", ".", "ga"))], LABELS, tiny_run.tokenizer(), TextLimits())
+    windows = KIND.samples([TokensExample("0", ("de", "di", ".", "ga"))], tiny_run.tokenizer())
     most = all_logits(alone, windows.rows, (8,), 1, 3).argmax(1)[1:5]
     assert found[2]["tags"] == [LABELS[number] for number in most]

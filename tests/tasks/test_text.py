@@ -17,7 +17,8 @@ from ms_plm.tasks.kind import TaskLogits
 from ms_plm.tasks.text import TextKind, TextLoss, label_numbers
 from ms_plm.training.finetuning import balanced_weights
 
-KIND = TextKind()
+SST, NUMBERS = TASKS["glue/sst-2"], TASKS["glue/sts-b"]
+LIMITS = TextLimits(max_length=24)
 
 EXAMPLES = [
     TextExample("0", "ba be bi", "da", "good", None),
@@ -28,7 +29,7 @@ EXAMPLES = [
 
 def test_samples_hold_the_tokens_of_each_text_and_what_they_count():
     tokenizer = tiny_run.tokenizer()
-    made = KIND.samples(EXAMPLES, ["bad", "good"], tokenizer, TextLimits(max_length=24)).rows
+    made = TextKind(SST, ["bad", "good"], LIMITS).samples(EXAMPLES, tokenizer).rows
     for number, example in enumerate(EXAMPLES):
         alone = tokenizer([example.text], [example.pair], 24)
         row = made.rows(np.array([number]), 24)
@@ -61,9 +62,9 @@ def test_balanced_classes_weigh_the_same_in_sum():
 
 def test_predictions_are_names_or_numbers_within_bounds():
     logits = np.array([[0.1, 0.4], [2.0, -1.0]])
-    assert KIND.read(logits, None, ["bad", "good"], TASKS["glue/sst-2"]).predictions == ["good", "bad"]
+    assert TextKind(SST, ["bad", "good"], LIMITS).read(logits, None).predictions == ["good", "bad"]
     numbers = np.array([[6.0], [-1.0], [2.5]])
-    assert KIND.read(numbers, None, None, TASKS["glue/sts-b"]).predictions == [5.0, 0.0, 2.5]
+    assert TextKind(NUMBERS, None, LIMITS).read(numbers, None).predictions == [5.0, 0.0, 2.5]
 
 
 @pytest.mark.parametrize("labels", [("bad", "good", "fair"), 1])
@@ -83,7 +84,8 @@ def test_the_loss_is_the_weighted_sum_over_samples(labels):
         TextExample(str(n), text, None, answer, None)
         for n, (text, answer) in enumerate(zip(("ba be", "da", "fi fo fu"), answers, strict=True))
     ]
-    samples = KIND.samples(examples, names, tiny_run.tokenizer(), TextLimits(max_length=8)).rows
+    kind = TextKind(NUMBERS if labels == 1 else SST, names, TextLimits(max_length=8))
+    samples = kind.samples(examples, tiny_run.tokenizer()).rows
     arrays = samples.rows(np.arange(3), 8)
     weights = np.array([1.0, 0.0, 2.0], np.float32)
     inputs = [Tensor(arrays[name]) for name in ("input_ids", "token_type_ids", "attention_mask")]
@@ -94,4 +96,4 @@ def test_the_loss_is_the_weighted_sum_over_samples(labels):
         losses = np.log(np.exp(logits).sum(1)) - logits[np.arange(3), arrays["labels"]]
     found = TextLoss(model)(None, *inputs, Tensor(arrays["labels"]), Tensor(weights)).asnumpy()
     np.testing.assert_allclose(found, [(losses * weights).sum()], rtol=1e-5)
-    np.testing.assert_allclose(KIND.mean_loss(logits, samples), losses.mean(), rtol=1e-6)
+    np.testing.assert_allclose(kind.mean_loss(logits, samples), losses.mean(), rtol=1e-6)
