@@ -23,7 +23,12 @@ from ms_plm.training.log import run_logging
 from ms_plm.training.parallel import launched_rank, launched_ranks, serve_as_scheduler
 
 log = logging.getLogger(__name__)
-KINDS = {"pretrain": "ms_plm.training.pretraining", "finetune": "ms_plm.training.finetuning"}
+KINDS = {
+    "pretrain": "ms_plm.training.pretraining",
+    "finetune": "ms_plm.training.finetuning",
+    "general_distill": "ms_plm.distill.general",
+    "task_distill": "ms_plm.distill.task",
+}
 """The module whose `run(recipe, folder, resume)` carries out a kind."""
 _NEXT = {
     None: "'a text with [MASK]'",

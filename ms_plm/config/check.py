@@ -236,7 +236,30 @@ def _of_finetuning(recipe: Recipe) -> list[Complaint]:
     return complaints
 
 
-_OF_KIND = {"pretrain": _of_pretraining, "finetune": _of_finetuning}
+def _of_general_distillation(recipe: Recipe) -> list[Complaint]:
+    complaints = _of_pretraining(recipe)
+    if recipe.train.checkpoint.best == "accuracy":
+        text = "a distillation is judged by its loss; expected loss or none."
+        complaints.append(Complaint(("train", "checkpoint", "best"), text))
+    return complaints
+
+
+def _of_task_distillation(recipe: Recipe) -> list[Complaint]:
+    best = recipe.train.checkpoint.best
+    text = {
+        "accuracy": "a task is judged by its own figure, which need not be accuracy; expected metric, loss or none.",
+        "metric": "without the terms prediction and labels the head is not trained; expected loss or none.",
+    }
+    wrong = best == "accuracy" or (best == "metric" and not recipe.method.losses.on_outputs)
+    return [Complaint(("train", "checkpoint", "best"), text[best])] if wrong else []
+
+
+_OF_KIND = {
+    "pretrain": _of_pretraining,
+    "finetune": _of_finetuning,
+    "general_distill": _of_general_distillation,
+    "task_distill": _of_task_distillation,
+}
 
 
 def _beyond_positions(recipe: Recipe) -> list[Complaint]:

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from ms_plm.config.distillation import DistillMethod
 from ms_plm.config.finetuning import FinetuneMethod, TaskDataSection, TaskEvaluateSection
 from ms_plm.config.model import ExportHead, ModelConfig, PositionEmbedding
 from ms_plm.config.sections import Section
@@ -258,6 +259,8 @@ class PretrainMethod(Section):
 KINDS: dict[str, dict[str, type[Section]]] = {
     "pretrain": {"data": DataSection, "evaluate": EvaluateSection, "method": PretrainMethod},
     "finetune": {"data": TaskDataSection, "evaluate": TaskEvaluateSection, "method": FinetuneMethod},
+    "general_distill": {"data": DataSection, "evaluate": EvaluateSection, "method": DistillMethod},
+    "task_distill": {"data": TaskDataSection, "evaluate": TaskEvaluateSection, "method": DistillMethod},
 }
 """The sections that depend on a recipe's `kind`."""
 
@@ -265,7 +268,7 @@ KINDS: dict[str, dict[str, type[Section]]] = {
 class Recipe(Section):
     """One run, from data to results."""
 
-    kind: Literal["pretrain", "finetune"]
+    kind: Literal["pretrain", "finetune", "general_distill", "task_distill"]
     name: str = Field(description="default: the file's name")
     description: str = ""
     model: ModelSection = ModelSection()

@@ -14,7 +14,7 @@ import numpy as np
 
 from ms_plm.common import rng
 from ms_plm.data.order import EpochOrder, keys_of
-from ms_plm.data.updates import Arrays, MicroBatches, Ready, Update, Updates
+from ms_plm.data.updates import Arrays, MicroBatches, Ready, Update, Updates, Weigh
 
 STEP = 8
 """Padded lengths are multiples of it."""
@@ -126,15 +126,15 @@ class BucketedLoader(Updates):
         samples: what to train on.
         seed: of the order and the dropout keys.
         lengths: padded lengths, rising; the last one holds every sample.
-        term: name of the loss term that the samples' weights belong to.
+        weigh: weights of the loss terms over some samples, from their arrays.
         sizes, more: see `Updates`.
     """
 
     def __init__(
-        self, samples: LabelledSamples, seed: int, lengths: Sequence[int], term: str, *sizes: Any, **more: Any
+        self, samples: LabelledSamples, seed: int, lengths: Sequence[int], weigh: Weigh, *sizes: Any, **more: Any
     ) -> None:
         super().__init__(*sizes, **more)
-        self.samples, self.seed, self.lengths, self.term = samples, seed, np.array(lengths), term
+        self.samples, self.seed, self.lengths, self.weigh = samples, seed, np.array(lengths), weigh
         self._order = EpochOrder(len(samples), seed)
         self._epoch: tuple[int, np.ndarray] | None = None
 
@@ -152,12 +152,12 @@ class BucketedLoader(Updates):
         indices, counted = _indices(own), own >= 0
         arrays = self.samples.rows(indices, int(self.lengths[np.searchsorted(self.lengths, longest)]))
         arrays["weights"][~counted] = 0
+        arrays["counted"] = counted.astype(np.float32)
         rows = self.samples.rows_of(indices)
         arrays["dropout_keys"] = keys_of(self.seed, np.full(len(rows), epoch), rows, rng.DROPOUT)
         made = [self._part(arrays, start) for start in range(0, self.share, self.micro_batch)]
         tokens = int(arrays["attention_mask"].reshape(self.share, -1)[counted].sum())
-        weights = {self.term: float(arrays["weights"].sum(dtype=np.float64))}
-        return Update(update, weights, tokens, MicroBatches(made, self.finish, ready))
+        return Update(update, self.weigh(arrays), tokens, MicroBatches(made, self.finish, ready))
 
     def _part(self, arrays: Arrays, start: int) -> Arrays:
         """The micro-batch of the samples from `start` on, of arrays with one or more rows a sample."""

@@ -19,7 +19,7 @@ from ms_plm.data.batches import MaskedBatch, SampleBatch
 from ms_plm.data.masking import Masking
 from ms_plm.data.order import EpochOrder, keys_of
 from ms_plm.data.samples import SampleSource
-from ms_plm.data.updates import Arrays, MicroBatches, Ready, Update, Updates
+from ms_plm.data.updates import Arrays, MicroBatches, Ready, Update, Updates, Weigh
 
 Made = tuple[SampleBatch, MaskedBatch, np.ndarray]  # samples, their masks and their dropout keys
 _ENOUGH = 256  # samples for which the fixed cost of a vectorised pass no longer counts
@@ -48,12 +48,14 @@ def _rows(columns: SampleBatch | MaskedBatch, rows: slice) -> Any:
     return replace(columns, **{key: value[rows] for key, value in values.items() if isinstance(value, np.ndarray)})
 
 
-def _sections(batch: SampleBatch, masked: MaskedBatch, size: int, **more: np.ndarray) -> Iterator[Arrays]:
+def _sections(
+    batch: SampleBatch, masked: MaskedBatch, size: int, counted: np.ndarray, **more: np.ndarray
+) -> Iterator[Arrays]:
     """Cut masked samples into micro-batches of `size` rows.
 
     Each is a dict of `input_ids`, `token_type_ids`, `attention_mask` int32 `[b, S]`; `masked_positions` int32 `[M]`
     (flat indices into `[b * S]`), `masked_labels` int32 `[M]`, `masked_weights` float32 `[M]` with
-    `M = b * masking.largest_count(S)`; `next_sentence_labels` int32 `[b]` (with pairs only).
+    `M = b * masking.largest_count(S)`; `next_sentence_labels` int32 `[b]` (with pairs only); `counted` float32 `[b]`.
     """
     n, length = batch.input_ids.shape
     flat = masked.positions + (np.arange(n, dtype=np.int32) % size * length)[:, None]
@@ -61,6 +63,7 @@ def _sections(batch: SampleBatch, masked: MaskedBatch, size: int, **more: np.nda
         "input_ids": masked.input_ids,
         "token_type_ids": batch.token_type_ids,
         "attention_mask": batch.attention_mask,
+        "counted": counted,
     }
     if batch.next_sentence_labels is not None:
         columns["next_sentence_labels"] = batch.next_sentence_labels
@@ -73,30 +76,40 @@ def _sections(batch: SampleBatch, masked: MaskedBatch, size: int, **more: np.nda
         }
 
 
-def _weights(batch: SampleBatch, masked: MaskedBatch, rows: int) -> dict[str, float]:
-    weights = {"masked_lm": float(masked.weights[:rows].sum(dtype=np.float64))}
-    if batch.next_sentence_labels is not None:
-        weights["next_sentence"] = float(rows)
+def pretraining_weights(arrays: Arrays) -> dict[str, float]:
+    """Weights of the terms of pretraining: masked positions, and sequences where these have a label."""
+    weights = {"masked_lm": float(arrays["masked_weights"].sum(dtype=np.float64))}
+    if "next_sentence_labels" in arrays:
+        weights["next_sentence"] = float(arrays["counted"].sum(dtype=np.float64))
     return weights
 
 
 class UpdateLoader(Updates):
     """Masked samples of a corpus: an update takes `batch` positions of the epochs' order."""
 
-    def __init__(self, source: SampleSource, masking: Masking, seed: int, *sizes: Any, **more: Any) -> None:
+    def __init__(
+        self,
+        source: SampleSource,
+        masking: Masking,
+        seed: int,
+        *sizes: Any,
+        weigh: Weigh = pretraining_weights,
+        **more: Any,
+    ) -> None:
         """Check the sizes; nothing is read yet.
 
         Args:
             source: unmasked samples.
             masking: strategy.
             seed: of the order, the masks and the dropout keys.
+            weigh: weights of the loss terms over some samples, from their arrays.
             sizes, more: see `Updates`.
 
         Raises:
             UserError: see `Updates`.
         """
         super().__init__(*sizes, **more)
-        self.source, self.masking, self.seed = source, masking, seed
+        self.source, self.masking, self.seed, self.weigh = source, masking, seed, weigh
         self._order = EpochOrder(len(source), seed)
         self._together = max(1, _ENOUGH // self.share)
         self._blocks: dict[int, Made] = {}
@@ -121,9 +134,11 @@ class UpdateLoader(Updates):
             made, rows = self._neighbours(update // self._together), slice(first, first + self.share)
         batch, masked, dropout = made
         batch, masked = _rows(batch, rows), _rows(masked, rows)
-        made = list(_sections(batch, masked, self.micro_batch, dropout_keys=dropout[rows]))
+        counted = np.ones(self.share, np.float32)
+        made = list(_sections(batch, masked, self.micro_batch, counted, dropout_keys=dropout[rows]))
         tokens = int(batch.attention_mask.sum())
-        weights = _weights(batch, masked, self.share)
+        (whole,) = _sections(batch, masked, self.share, counted)
+        weights = self.weigh(whole)
         return Update(update, weights, tokens, MicroBatches(made, self.finish, ready))
 
     def _make(self, updates: range) -> Made:
@@ -182,10 +197,11 @@ class EvaluationBatches:
             batch = self.source.batch(epochs, indices)
             masked = self.masking(batch, keys_of(self.seed, epochs, indices, rng.MASKING))
             masked.weights[rows:] = 0
-            (arrays,) = _sections(batch, masked, self.batch)
             real = (np.arange(self.batch) < rows).astype(np.float32)
+            (arrays,) = _sections(batch, masked, self.batch, real)
+            weights = pretraining_weights(arrays)
             arrays = self.finish(arrays) if self.finish else arrays
-            yield EvaluationBatch(arrays, real, rows, _weights(batch, masked, rows))
+            yield EvaluationBatch(arrays, real, rows, weights)
 
 
 def preview(source: SampleSource, masking: Masking, seed: int, count: int) -> list[str]:

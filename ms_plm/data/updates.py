@@ -16,6 +16,7 @@ from typing import Any
 from ms_plm.common.errors import UserError
 
 Arrays = dict[str, Any]  # NumPy arrays until `finish` makes of them what the device wants
+Weigh = Callable[[Arrays], dict[str, float]]
 Ready = Callable[[int], "Future[Arrays] | None"]
 
 
@@ -27,7 +28,8 @@ class Update:
         index: number of the update, from 0.
         weights: this rank's sum of weights of each loss term over the update.
         tokens: non-padding tokens of this rank.
-        micro_batches: dicts of arrays, with `dropout_keys` int32 `[b, 2]`. See `MicroBatches`.
+        micro_batches: dicts of arrays, with `dropout_keys` int32 `[b, 2]` and `counted` float32, 1 for samples that
+            count and 0 for those that only fill up. See `MicroBatches`.
     """
 
     index: int

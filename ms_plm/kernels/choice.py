@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
 import functools
 import logging
@@ -154,6 +155,15 @@ class Kernels:
         passed = [f"{n} {r}" for n, r in refusals.items() if r]
         reason = _joined("fastest that serves this run", standing(best, self.call))
         return best, _joined(reason, f"passed over: {'; '.join(passed)}" if passed else "")
+
+    def for_layer(self, number: int) -> Kernels:
+        """The same for one layer, which gives nothing but its output where `Call.wants_of` does not name it."""
+        call = self.call
+        if call.wants_of is None or number in call.wants_of:
+            return self
+        plain = copy.copy(self)  # with the same record of what was chosen
+        plain.call = replace(call, wants=frozenset())
+        return plain
 
     def build(self, operation: str, **arguments: Any) -> Any:
         """The chosen implementation as a stateless cell."""

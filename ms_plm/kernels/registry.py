@@ -20,7 +20,9 @@ class Call:
         compute: dtype of matrix products: fp32, fp16 or bf16.
         training: gradients will be asked for.
         dynamic: shapes are not known when the graph is compiled.
-        wants: what attention gives beside the context: scores, probabilities.
+        wants: what the encoder gives beside its last layer: hidden_states, and of attention scores, probabilities,
+            projected (queries, keys and values).
+        wants_of: numbers of the layers whose attention gives that; None: all.
         exact_dropout: dropout must be a function of the keys (see `ms_plm.common.rng`).
         seed: of the device's own dropout: the run's seed and the process's rank, mixed.
         chip: of an Ascend device, see `ms_plm.config.chips`; None where unknown.
@@ -32,6 +34,7 @@ class Call:
     training: bool = False
     dynamic: bool = False
     wants: frozenset[str] = frozenset()
+    wants_of: frozenset[int] | None = None
     exact_dropout: bool = True
     seed: int = 0
     chip: str | None = None

@@ -59,7 +59,9 @@ class SelfAttention(nn.Cell):
         )
 
     def construct(self, x, mask, positions, rng=None):
-        return self.kernel(self.query(x), self.key(x), self.value(x), mask, positions, rng)
+        query, key, value = self.query(x), self.key(x), self.value(x)
+        context, scores, probabilities = self.kernel(query, key, value, mask, positions, rng)
+        return context, scores, probabilities, (query, key, value)
 
 
 class EncoderLayer(nn.Cell):
@@ -76,9 +78,9 @@ class EncoderLayer(nn.Cell):
         self.output_norm = DropoutAddLayerNorm(kernels, size, epsilon, plan.hidden(drop, size))
 
     def construct(self, x, mask, positions, rng=None):
-        context, scores, probabilities = self.attention(x, mask, positions, rng)
+        context, scores, probabilities, projected = self.attention(x, mask, positions, rng)
         x = self.attention_norm(self.attention_output(context), x, rng)
-        return self.output_norm(self.output(self.intermediate(x)), x, rng), scores, probabilities
+        return self.output_norm(self.output(self.intermediate(x)), x, rng), scores, probabilities, projected
 
 
 class Encoder(nn.Cell):
@@ -93,13 +95,17 @@ class Encoder(nn.Cell):
     def __init__(self, config: ModelConfig, kernels: Kernels, plan: DropoutPlan) -> None:
         super().__init__()
         self.embeddings = Embeddings(config, kernels, plan)
-        self.layers = nn.CellList([EncoderLayer(config, kernels, plan, i) for i in range(config.num_hidden_layers)])
+        numbers = range(config.num_hidden_layers)
+        self.layers = nn.CellList([EncoderLayer(config, kernels.for_layer(i), plan, i) for i in numbers])
+        of = kernels.call.wants_of
+        self.told = tuple(of is None or i in of for i in numbers)
         self.relative = config.position_embedding_type == "functional_relative"
         if self.relative:
             self.table = table_tensor(config.max_relative_position, config.attention_head_size)
         self.want_hidden = "hidden_states" in kernels.call.wants
         self.want_scores = "scores" in kernels.call.wants
         self.want_probabilities = "probabilities" in kernels.call.wants
+        self.want_projected = "projected" in kernels.call.wants
 
     def recompute_layers(self) -> None:
         """Keep only what goes into each layer for the backward pass, which computes the rest again."""
@@ -107,8 +113,8 @@ class Encoder(nn.Cell):
             layer.recompute()
 
     def construct(self, input_ids, token_type_ids, attention_mask, rng=None, inputs_embeds=None):
-        """Hidden states of the last layer `[B, S, H]`, then (empty where not wanted) tuples of hidden states,
-        probabilities, scores.
+        """Hidden states of the last layer `[B, S, H]`, then (empty where not wanted) tuples of hidden states of all
+        layers, and, of those that `Call.wants_of` names, of probabilities, scores, and queries, keys and values.
 
         `input_ids`, `token_type_ids`, `attention_mask` int32 `[B, S]`; rng: see `kernels/dropout.py`; `inputs_embeds`:
         rows `[B, S, H]` of the word embeddings where they have been looked up already.
@@ -119,15 +125,17 @@ class Encoder(nn.Cell):
         positions = None
         if self.relative:
             positions = self.layers[0].attention.kernel.positions(self.table, length, length)
-        hidden, all_scores, all_probabilities = (), (), ()
+        hidden, all_scores, all_probabilities, all_projected = (), (), (), ()
         if self.want_hidden:
             hidden = (x,)
-        for layer in self.layers:
-            x, scores, probabilities = layer(x, mask, positions, rng)
+        for number, layer in enumerate(self.layers):
+            x, scores, probabilities, projected = layer(x, mask, positions, rng)
             if self.want_hidden:
                 hidden = (*hidden, x)
-            if self.want_scores:
+            if self.want_scores and self.told[number]:
                 all_scores = (*all_scores, scores)
-            if self.want_probabilities:
+            if self.want_probabilities and self.told[number]:
                 all_probabilities = (*all_probabilities, probabilities)
-        return x, hidden, all_probabilities, all_scores
+            if self.want_projected and self.told[number]:
+                all_projected = (*all_projected, projected)
+        return x, hidden, all_probabilities, all_scores, all_projected

@@ -16,7 +16,7 @@ from ms_plm.common.errors import DamagedFileError, UserError
 from ms_plm.common.files import read_json, replacing_folder, write_tensors
 from ms_plm.config.model import ModelConfig
 from ms_plm.kernels import Kernels
-from ms_plm.models.heads import LABELLED, TASK_HEADS
+from ms_plm.models.heads import LABELLED, TASK_HEADS, Projection
 from ms_plm.models.model import HEADS, Model
 from ms_plm.models.names import (
     architecture,
@@ -95,6 +95,14 @@ class ModelFolder:
         table = name_table(self.config, self.weights.prefix, part)
         return all(table[ours] in self.weights.tensors for ours in table if ours.startswith(f"{part}."))
 
+    @property
+    def projection(self) -> Projection | None:
+        """What takes its hidden states to a teacher's width, where it was distilled with one."""
+        for part, first in (("projections", "fit_denses.0.weight"), ("projection", "fit_dense.weight")):
+            if self.has(part):
+                return Projection(part, len(self.weights.tensors[first]))
+        return None
+
     def build(
         self,
         head: str,
@@ -103,8 +111,12 @@ class ModelFolder:
         new_head: bool = False,
         seed: int = 0,
         labels: Sequence[str] | int | None = None,
+        projection: Projection | None = None,
     ) -> Model:
-        """A model in evaluation mode; arguments and errors as for `load`."""
+        """A model in evaluation mode; arguments and errors as for `load`.
+
+        With a `projection`, which is new unless the folder has this one.
+        """
         config = self._labelled(head, labels)
         absent = [part for part in HEADS.get(head, ()) if not self.has(part)]
         pooler = not (head == "encoder" and "pooler" in absent)
@@ -125,7 +137,8 @@ class ModelFolder:
         if labels is not None and head not in absent and not other:
             _log.info("%s: its %s head for %s is kept", self.weights.path, head, _said(config))
         absent += [head] if other else []
-        model = Model(config, head, kernels, pooler=pooler)
+        absent += [projection.part] if projection and projection != self.projection else []
+        model = Model(config, head, kernels, pooler=pooler, projection=projection)
         if absent:
             model.initialise(seed)
             instead = f" for {_said(config)}, in place of one for {other}" if other else ""

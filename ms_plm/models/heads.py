@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import mindspore as ms
 import numpy as np
 from mindspore import Parameter, Tensor, nn
@@ -51,6 +53,31 @@ class NextSentenceHead(nn.Cell):
 
     def construct(self, pooled):
         return self.dense(pooled).astype(ms.float32)
+
+
+@dataclass(frozen=True)
+class Projection:
+    """What takes a student's hidden states to the width of a teacher: linear layers that only distillation reads.
+
+    They stay in the student's folder under the names of TinyBERT's checkpoints, for the next stage to go on with.
+
+    Attributes:
+        part: `projection`, one for the embeddings and all layers (TinyBERT v1: fit_dense), or `projections`, one each
+            (v2: fit_denses).
+        width: the teacher's.
+    """
+
+    part: str
+    width: int
+
+    def add_to(self, model: nn.Cell) -> None:
+        """Give a model its layers, under the name of the part."""
+        config, kernels = model.config, model.kernels
+        made = [
+            Linear(kernels, config.hidden_size, self.width)
+            for _ in range(1 if self.part == "projection" else config.num_hidden_layers + 1)
+        ]
+        setattr(model, self.part, made[0] if self.part == "projection" else nn.CellList(made))
 
 
 TASK_HEADS = tuple(TASKS)

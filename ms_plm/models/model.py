@@ -10,7 +10,15 @@ from ms_plm.config.model import ModelConfig
 from ms_plm.kernels import Kernels
 from ms_plm.kernels.dropout import DropoutPlan
 from ms_plm.models.encoder import Encoder
-from ms_plm.models.heads import ON_POOLED, TASK_HEADS, MaskedLMHead, NextSentenceHead, Pooler, TaskHead
+from ms_plm.models.heads import (
+    ON_POOLED,
+    TASK_HEADS,
+    MaskedLMHead,
+    NextSentenceHead,
+    Pooler,
+    Projection,
+    TaskHead,
+)
 from ms_plm.models.layers import initialise
 from ms_plm.models.outputs import ModelOutput
 
@@ -31,13 +39,19 @@ class Model(nn.Cell):
         head: a key of `HEADS`.
         kernels: implementations; default: those for evaluation on this device.
         pooler: False: head `encoder` without a pooler, for folders that have none.
+        projection: to a teacher's width, see `ms_plm.models.heads.Projection`; None: none.
 
     Raises:
         UserError: the head does not exist.
     """
 
     def __init__(
-        self, config: ModelConfig, head: str = "encoder", kernels: Kernels | None = None, pooler: bool = True
+        self,
+        config: ModelConfig,
+        head: str = "encoder",
+        kernels: Kernels | None = None,
+        pooler: bool = True,
+        projection: Projection | None = None,
     ) -> None:
         super().__init__()
         if head not in HEADS:
@@ -58,6 +72,8 @@ class Model(nn.Cell):
         self.has_task, self.on_pooled = head in TASK_HEADS, head in ON_POOLED
         if self.has_task:  # under its own name, which names its parameters
             setattr(self, head, TaskHead(config, kernels, self.plan, head))
+        if projection is not None:
+            projection.add_to(self)
         self.limit = config.max_position_embeddings if config.position_embedding_type == "absolute" else None
 
     def initialise(self, seed: int) -> Model:
@@ -100,7 +116,7 @@ class Model(nn.Cell):
             token_type_ids = ops.zeros_like(input_ids)
         if attention_mask is None:
             attention_mask = ops.ones_like(input_ids)
-        hidden, states, probabilities, scores = self.encoder(input_ids, token_type_ids, attention_mask, rng)
+        hidden, states, probabilities, scores, _ = self.encoder(input_ids, token_type_ids, attention_mask, rng)
         pooled, predictions, relationship, task = (), (), (), ()
         if self.has_pooler:
             pooled = self.pooler(hidden)

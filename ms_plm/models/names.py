@@ -66,6 +66,9 @@ def name_table(config: ModelConfig, prefix: str, head: str = "pretraining") -> d
             add(f"encoder.layers.{layer}.{ours}", f"{prefix}encoder.layer.{layer}.{theirs}")
     for ours, theirs in _HEADS.items():
         add(ours, theirs)
+    add("projection", "fit_dense")
+    for layer in range(config.num_hidden_layers + 1):
+        add(f"projections.{layer}", f"fit_denses.{layer}")
     if head in TASKS:
         add(f"{head}.dense", TASKS[head][0])
     return table

@@ -115,7 +115,8 @@ def decider(recipe: Recipe) -> tuple[str, bool]:
     """The figure by which a recipe's runs are compared, which is that of its checkpoints; whether more is better."""
     best = recipe.train.checkpoint.best
     if best == "none":
-        best = "loss" if recipe.kind == "pretrain" else "metric"
+        inside = recipe.kind == "task_distill" and not recipe.method.losses.on_outputs
+        best = "loss" if inside or recipe.kind in ("pretrain", "general_distill") else "metric"
     return best, best != "loss"
 
 

@@ -23,10 +23,9 @@ _ABSENT = -1e4
 class ChoiceLoss(TaskLoss):
     """Cross-entropy in nats over the choices of an example; choices that it lacks are rows without a token."""
 
-    def sum_of(self, logits, attention_mask, labels, weights):
+    def scores(self, logits, attention_mask, labels):
         absent = (1.0 - attention_mask[:, 0].astype(ms.float32)) * _ABSENT
-        scores = (logits + absent).reshape((labels.shape[0], -1))
-        return self.cross_entropy_sum(scores, labels, weights)
+        return ((logits + absent).reshape((labels.shape[0], -1)),)
 
 
 class ChoiceKind(TaskKind):

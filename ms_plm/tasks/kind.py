@@ -40,8 +40,8 @@ class TaskSamples:
 class TaskLoss(nn.Cell):
     """The weighted sum of a task's losses over a micro-batch, fp32 `[1]`.
 
-    A kind's own has `sum_of(logits, attention_mask, labels, weights) -> fp32 scalar`, with logits as the head gives
-    them. It may be perturbed: see `ms_plm.training.forward`.
+    A kind's own has `scores(logits, attention_mask, labels)`: the head's logits as one or more `[R, C]`, each row's
+    class being one of its C, or `sum_of`. It may be perturbed: see `ms_plm.training.forward`.
 
     Args:
         model: with the head of the kind.
@@ -60,6 +60,16 @@ class TaskLoss(nn.Cell):
         hidden = model.encoder(input_ids, token_type_ids, attention_mask, rng, words)[0]
         logits = model.task_logits(hidden, rng)
         return ops.stack((self.sum_of(logits, attention_mask, labels, weights),))
+
+    def sum_of(self, logits, attention_mask, labels, weights):
+        """Weighted sum of the losses of the head's logits, fp32 scalar; several scores of a sample are averaged."""
+        (scores,) = self.scores(logits, attention_mask, labels)
+        return self.cross_entropy_sum(scores, labels.reshape((-1,)), weights.reshape((-1,)))
+
+    @staticmethod
+    def weights_of(arrays: dict) -> dict[str, float]:
+        """The term's weight over some samples."""
+        return {TERM: float(arrays["weights"].sum(dtype=np.float64))}
 
 
 class TaskLogits(nn.Cell):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import mindspore as ms
 from mindspore import nn, ops
 
+from ms_plm.data.loader import pretraining_weights
 from ms_plm.models.model import Model
 
 
@@ -39,6 +40,8 @@ class PretrainingLoss(nn.Cell):
         self.masked_lm_loss = model.kernels.build("masked_lm_loss")
         self.cross_entropy_sum = model.kernels.build("cross_entropy_sum")
         self.terms, self.inputs = term_names(nsp), input_names(nsp)
+
+    weights_of = staticmethod(pretraining_weights)
 
     def construct(self, rng, input_ids, token_type_ids, attention_mask, positions, labels, weights, next_labels=None):
         model = self.model

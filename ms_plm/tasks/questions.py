@@ -29,10 +29,14 @@ class QuestionLoss(TaskLoss):
     window is padded.
     """
 
-    def sum_of(self, logits, attention_mask, labels, weights):
+    def scores(self, logits, attention_mask, labels):
         hidden = (1.0 - attention_mask.astype(ms.float32)) * _HIDDEN
-        first = self.cross_entropy_sum(logits[:, :, 0] + hidden, labels[:, 0], weights)
-        last = self.cross_entropy_sum(logits[:, :, 1] + hidden, labels[:, 1], weights)
+        return logits[:, :, 0] + hidden, logits[:, :, 1] + hidden
+
+    def sum_of(self, logits, attention_mask, labels, weights):
+        first, last = self.scores(logits, attention_mask, labels)
+        first = self.cross_entropy_sum(first, labels[:, 0], weights)
+        last = self.cross_entropy_sum(last, labels[:, 1], weights)
         return (first + last) * 0.5
 
 

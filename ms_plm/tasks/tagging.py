@@ -25,10 +25,8 @@ _WORD = re.compile(r"[\u2e80-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]|[^\W_\u2e
 class TagLoss(TaskLoss):
     """Cross-entropy in nats over words."""
 
-    def sum_of(self, logits, attention_mask, labels, weights):
-        return self.cross_entropy_sum(
-            logits.reshape((-1, logits.shape[-1])), labels.reshape((-1,)), weights.reshape((-1,))
-        )
+    def scores(self, logits, attention_mask, labels):
+        return (logits.reshape((-1, logits.shape[-1])),)
 
 
 class TagKind(TaskKind):

@@ -26,6 +26,9 @@ class TextLoss(TaskLoss):
         super().__init__(model)
         self.regression = model.config.num_labels == 1
 
+    def scores(self, logits, attention_mask, labels):
+        return (logits,)
+
     def sum_of(self, logits, attention_mask, labels, weights):
         if self.regression:
             difference = logits.reshape((-1,)) - labels

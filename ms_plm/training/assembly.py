@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Callable
+from typing import Any
 
 from mindspore import nn
 
@@ -28,8 +29,10 @@ def micro_batch(recipe: Recipe, ranks: int) -> int:
     return recipe.impl.micro_batch or max(1, recipe.train.batch // ranks)
 
 
-def build_kernels(recipe: Recipe, device: Device, policy: PrecisionPolicy, rank: int = 0, ranks: int = 1) -> Kernels:
-    """The implementations that training takes on a device.
+def build_kernels(
+    recipe: Recipe, device: Device, policy: PrecisionPolicy, rank: int = 0, ranks: int = 1, **more: Any
+) -> Kernels:
+    """The implementations that training takes on a device; `more` says what else is known, see `Call`.
 
     Raises:
         UserError: one was asked for (`impl.kernels`) that cannot serve this run.
@@ -43,6 +46,7 @@ def build_kernels(recipe: Recipe, device: Device, policy: PrecisionPolicy, rank:
         exact_dropout=impl.exact_resume,
         seed=seed,
         chip=device.chip,
+        **more,
     )
     kernels = Kernels(call, impl.kernels)
     if not impl.exact_resume and kernels.choose("dropout")[0].name == "stock":

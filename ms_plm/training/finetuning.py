@@ -6,10 +6,12 @@ import hashlib
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
+from mindspore import nn
 
 from ms_plm.common.errors import UserError
 from ms_plm.common.processor import cores
@@ -22,7 +24,7 @@ from ms_plm.data.tags import are_entities
 from ms_plm.models.folder import open_folder
 from ms_plm.models.model import Model
 from ms_plm.tasks.confusion import draw_result
-from ms_plm.tasks.kind import TERM
+from ms_plm.tasks.kind import TaskKind, TaskSamples
 from ms_plm.tasks.kinds import KINDS, named_task, own_task
 from ms_plm.tasks.runner import TaskEvaluator
 from ms_plm.tokenization import Tokenizer
@@ -45,67 +47,130 @@ def open_job(context: Context) -> Job:
     Raises:
         UserError: they do not fit each other.
     """
-    recipe, parallel = context.recipe, context.parallel
-    task, splits = open_task(recipe)
-    train, limits = _chosen(splits["train"], recipe), recipe.data
-    labels = train.labels
-    kind = KINDS[task.kind](task, labels, limits)
+    recipe = context.recipe
+    data = TaskData.open(recipe)
     opened = open_folder(place(recipe.model.from_))
-    tokenizer = opened.tokenizer
-    if recipe.data.lower_case is not None:
-        tokenizer = Tokenizer.load(place(recipe.model.from_), lower_case=recipe.data.lower_case)
-    outputs = (labels or 1) if kind.labelled else None
+    kind = data.kind
+    outputs = (kind.labels or 1) if kind.labelled else None
     model = opened.build(kind.head, kernels=context.kernels(), new_head=True, seed=recipe.train.seed, labels=outputs)
     if recipe.model.fresh:
         model.initialise(recipe.train.seed)
-    _check_length(model, recipe)
-    samples = kind.samples(train.examples, tokenizer, training=True).rows
+    tokenizer = own_tokenizer(recipe, recipe.model.from_, opened.tokenizer)
+    check_length(model, recipe.data.max_length, recipe.model.from_)
+    samples = kind.samples(data.train.examples, tokenizer, training=True).rows
     if recipe.method.class_weights == "balanced":
-        samples = _balanced(task, samples, labels)
-    held_out = {
-        name: (split, kind.samples(split.examples, tokenizer))
-        for name, split in splits.items()
-        if name.startswith("dev")
-    }
-    lengths = padded_lengths(samples.lengths, recipe.data.lengths)
-    size = micro_batch(recipe, parallel.ranks)
-    loader = BucketedLoader(
-        samples,
-        recipe.train.seed,
-        lengths,
-        TERM,
-        recipe.train.batch,
-        size,
-        parallel.rank,
-        parallel.ranks,
-        min(recipe.impl.workers, cores()),
-        rng_maker(model),
+        samples = _balanced(data.task, samples, kind.labels)
+    job = data.job(context, model, tokenizer, kind.loss(model), samples)
+    return replace(
+        job, patience=recipe.method.patience, flops_per_token=job.flops_per_token * (1 + (recipe.method.fgm > 0))
     )
-    evaluator = None
-    if held_out:
-        batch = recipe.impl.eval_batch or size
-        evaluator = TaskEvaluator(model, kind, held_out, lengths, batch, parallel)
-    else:
-        log.warning("no dev set: no evaluation, and the last checkpoint is the result")
-    per_epoch = loader.updates_per_epoch
-    mean_length = int(samples.lengths.mean())
-    return Job(
-        model=model,
-        tokenizer=tokenizer,
-        loss=kind.loss(model),
-        loader=loader,
-        total=recipe.train.steps or math.ceil(recipe.train.epochs * per_epoch),
-        fingerprint=_fingerprint(samples, labels),
-        evaluate=evaluator.figures if evaluator else None,
-        evaluate_every=max(1, round(recipe.evaluate.every_epochs * per_epoch)),
-        flops_per_token=training_flops(model.config, mean_length, 0.0) * (2 if recipe.method.fgm else 1),
-        data=_describe(task, train, held_out, samples, lengths),
-        patience=recipe.method.patience,
-        keep_best=recipe.train.checkpoint.best != "none",
-        facts={"task": task.name, "limits": {name: getattr(limits, name) for name in TextLimits.model_fields}},
-        titles=evaluator.titles() if evaluator else {},
-        show=(lambda folder: draw_result(evaluator, folder)) if evaluator else None,
-    )
+
+
+@dataclass(frozen=True)
+class TaskData:
+    """A recipe's task: what is trained and evaluated on.
+
+    Attributes:
+        task: of a benchmark, or one's own.
+        splits: `train`, one or more `dev...`.
+        train: what of the training set is used.
+        kind: the strategy for it.
+    """
+
+    task: BenchmarkTask
+    splits: Mapping[str, Split]
+    train: Split
+    kind: TaskKind
+
+    @classmethod
+    def open(cls, recipe: Recipe) -> TaskData:
+        """Read the files; errors as for `open_task`."""
+        task, splits = open_task(recipe)
+        train = _chosen(splits["train"], recipe)
+        return cls(task, splits, train, KINDS[task.kind](task, train.labels, recipe.data))
+
+    def held_out(self, tokenizer: Tokenizer) -> dict[str, tuple[Split, TaskSamples]]:
+        """The dev sets, tokenized."""
+        return {
+            name: (split, self.kind.samples(split.examples, tokenizer))
+            for name, split in self.splits.items()
+            if name.startswith("dev")
+        }
+
+    def job(
+        self,
+        context: Context,
+        model: Model,
+        tokenizer: Tokenizer,
+        loss: nn.Cell,
+        samples: LabelledSamples,
+        measure: Callable[..., Measure] = TaskEvaluator,
+    ) -> Job:
+        """A run over samples of the task.
+
+        Args:
+            context: of the recipe.
+            model: is trained.
+            tokenizer: its own.
+            loss: over it, see `TrainingStep`.
+            samples: are trained on.
+            measure: makes what gives figures on the dev sets, with the arguments of `TaskEvaluator`.
+        """
+        recipe, parallel, kind = context.recipe, context.parallel, self.kind
+        held_out = self.held_out(tokenizer)
+        lengths = padded_lengths(samples.lengths, recipe.data.lengths)
+        size = micro_batch(recipe, parallel.ranks)
+        loader = BucketedLoader(
+            samples,
+            recipe.train.seed,
+            lengths,
+            loss.weights_of,
+            recipe.train.batch,
+            size,
+            parallel.rank,
+            parallel.ranks,
+            min(recipe.impl.workers, cores()),
+            rng_maker(model),
+        )
+        evaluator = None
+        if held_out:
+            evaluator = measure(model, kind, held_out, lengths, recipe.impl.eval_batch or size, parallel)
+        else:
+            log.warning("no dev set: no evaluation, and the last checkpoint is the result")
+        per_epoch, limits = loader.updates_per_epoch, recipe.data
+        return Job(
+            model=model,
+            tokenizer=tokenizer,
+            loss=loss,
+            loader=loader,
+            total=recipe.train.steps or math.ceil(recipe.train.epochs * per_epoch),
+            fingerprint=_fingerprint(samples, kind.labels),
+            evaluate=evaluator.figures if evaluator else None,
+            evaluate_every=max(1, round(recipe.evaluate.every_epochs * per_epoch)),
+            flops_per_token=training_flops(model.config, int(samples.lengths.mean()), 0.0),
+            data=_describe(self.task, self.train, held_out, samples, lengths),
+            keep_best=recipe.train.checkpoint.best != "none",
+            facts={"task": self.task.name, "limits": {name: getattr(limits, name) for name in TextLimits.model_fields}},
+            titles=evaluator.titles() if evaluator else {},
+            show=(lambda folder: draw_result(evaluator, folder)) if isinstance(evaluator, TaskEvaluator) else None,
+        )
+
+
+class Measure(Protocol):
+    """What gives figures on the dev sets, as `TaskEvaluator` does."""
+
+    def figures(self) -> dict[str, float]:
+        """Figures by name."""
+
+    def titles(self) -> dict[str, str]:
+        """Their names, for people."""
+
+
+def own_tokenizer(recipe: Recipe, folder: str, tokenizer: Tokenizer) -> Tokenizer:
+    """The tokenizer of a folder, lower-casing as the recipe of a task wants it."""
+    if recipe.data.lower_case is None:
+        return tokenizer
+    return Tokenizer.load(place(folder), lower_case=recipe.data.lower_case)
 
 
 def open_task(recipe: Recipe) -> tuple[BenchmarkTask, dict[str, Split]]:
@@ -190,11 +255,11 @@ def balanced_weights(numbers: np.ndarray, classes: int) -> np.ndarray:
     return len(numbers) / (classes * np.maximum(counts, 1))
 
 
-def _check_length(model: Model, recipe: Recipe) -> None:
-    if model.limit is not None and recipe.data.max_length > model.limit:
+def check_length(model: Model, length: int, name: str) -> None:
+    """Raise a UserError where a model has fewer positions than `data.max_length`."""
+    if model.limit is not None and length > model.limit:
         raise UserError(
-            f"data.max_length {recipe.data.max_length} is more than the {model.limit} absolute positions of "
-            f"{recipe.model.from_}; shorten it."
+            f"data.max_length {length} is more than the {model.limit} absolute positions of {name}; shorten it."
         )
 
 

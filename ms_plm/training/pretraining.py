@@ -7,6 +7,8 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
+from mindspore import nn
+
 from ms_plm.common.errors import UserError
 from ms_plm.common.processor import cores
 from ms_plm.config.places import place
@@ -46,38 +48,70 @@ def open_job(context: Context) -> Job:
     Raises:
         UserError: they do not fit each other.
     """
-    recipe, parallel = context.recipe, context.parallel
-    parent = place(recipe.model.from_) if recipe.model.from_ else None
-    data = context.first_then_all(lambda: open_data(recipe.data, recipe.evaluate, recipe.train.seed, cores(), parent))
+    recipe, data = context.recipe, open_corpus(context)
     model = _build_model(context, data)
-    size, length = micro_batch(recipe, parallel.ranks), recipe.data.max_length
-    share = data.masking.largest_count(length) / length
+    evaluate = None
+    if (batches := held_out_batches(context, data)) is not None:
+        evaluator = PretrainingEvaluator(model, recipe.data.nsp, data.tokenizer)
+        evaluate = lambda: evaluator.evaluate(batches, total=context.parallel.sum).figures()  # noqa: E731
+    return corpus_job(context, data, model, PretrainingLoss(model, recipe.data.nsp), evaluate, TITLES)
+
+
+def open_corpus(context: Context) -> PretrainingData:
+    """The text of a recipe, prepared by the first process if need be."""
+    recipe = context.recipe
+    parent = place(recipe.model.from_) if recipe.model.from_ else None
+    return context.first_then_all(lambda: open_data(recipe.data, recipe.evaluate, recipe.train.seed, cores(), parent))
+
+
+def corpus_job(
+    context: Context,
+    data: PretrainingData,
+    model: Model,
+    loss: nn.Cell,
+    evaluate: Callable[[], dict[str, float]] | None,
+    titles: dict[str, str],
+) -> Job:
+    """A run over the samples of a corpus.
+
+    Args:
+        context: of the recipe.
+        data: its text.
+        model: is trained.
+        loss: over it, see `TrainingStep`.
+        evaluate: figures on held-out samples, or None.
+        titles: of the figures, for people.
+    """
+    recipe, parallel = context.recipe, context.parallel
+    length = recipe.data.max_length
+    share = data.masking.largest_count(length) / length if model.has_masked_lm else 0.0
     loader = UpdateLoader(
         data.train,
         data.masking,
         recipe.train.seed,
         recipe.train.batch,
-        size,
+        micro_batch(recipe, parallel.ranks),
         parallel.rank,
         parallel.ranks,
         min(recipe.impl.workers, cores()),
         rng_maker(model),
+        weigh=loss.weights_of,
     )
     return Job(
         model=model,
         tokenizer=data.tokenizer,
-        loss=PretrainingLoss(model, recipe.data.nsp),
+        loss=loss,
         loader=loader,
         total=recipe.train.steps or math.ceil(recipe.train.epochs * len(data.train) / recipe.train.batch),
         fingerprint=data.fingerprint,
-        evaluate=_evaluation(context, data, model, size),
+        evaluate=evaluate,
         evaluate_every=recipe.evaluate.every,
         flops_per_token=training_flops(model.config, length, share),
         data=(
             f"{len(data.train)} samples of length {length}, vocabulary of {data.tokenizer.vocab_size}; held out: "
             f"{len(data.held_out) if data.held_out else 'no'} samples"
         ),
-        titles=TITLES,
+        titles=titles,
     )
 
 
@@ -87,7 +121,7 @@ def _build_model(context: Context, data: PretrainingData) -> Model:
     if recipe.model.from_:
         parent = place(recipe.model.from_)
         model, known = load(parent, head, kernels=kernels, new_head=True, seed=recipe.train.seed)
-        _check_same_vocabulary(recipe.model.from_, known, tokenizer)
+        check_same_vocabulary(f"model.from {recipe.model.from_}", known, tokenizer)
     else:
         config = recipe.model.build(tokenizer.vocab_size, tokenizer.pad_id)
         check_vocabulary(config, tokenizer, "model.vocab_size")
@@ -100,37 +134,34 @@ def _build_model(context: Context, data: PretrainingData) -> Model:
     return model
 
 
-def _check_same_vocabulary(parent: str, known: Tokenizer, used: Tokenizer) -> None:
-    """Ids must mean the same as when the model was trained; equal sizes do not say so."""
+def check_same_vocabulary(parent: str, known: Tokenizer, used: Tokenizer) -> None:
+    """Ids must mean the same as when the model `parent` was trained; equal sizes do not say so."""
     if known.vocabulary != used.vocabulary:
         first = next(
             (i for i, (a, b) in enumerate(zip(known.vocabulary, used.vocabulary, strict=False)) if a != b),
             min(known.vocab_size, used.vocab_size),
         )
         raise UserError(
-            f"model.from {parent}: its vocabulary ({known.vocab_size} entries) is not that of the data "
+            f"{parent}: its vocabulary ({known.vocab_size} entries) is not that of the data "
             f"({used.vocab_size} entries); they differ from id {first} on. Prepare the text with the vocabulary in "
             f"{parent}, or train a new model."
         )
     if known.fingerprint != used.fingerprint:
-        log.warning("model.from %s: same vocabulary, but text is lower-cased or split otherwise in this data", parent)
+        log.warning("%s: same vocabulary, but text is lower-cased or split otherwise in this data", parent)
 
 
-def _evaluation(
-    context: Context, data: PretrainingData, model: Model, size: int
-) -> Callable[[], dict[str, float]] | None:
+def held_out_batches(context: Context, data: PretrainingData) -> EvaluationBatches | None:
+    """This process's batches of the held-out samples; None where there are none, which is logged."""
     if data.held_out is None:
         log.warning("no held-out documents (data.text.holdout, or `ms-plm prepare --holdout`): no evaluation")
         return None
     recipe, parallel = context.recipe, context.parallel
-    batches = EvaluationBatches(
+    return EvaluationBatches(
         data.held_out,
         data.masking,
         EVALUATION_SEED,
-        recipe.impl.eval_batch or size,
+        recipe.impl.eval_batch or micro_batch(recipe, parallel.ranks),
         recipe.evaluate.samples,
         parallel.rank,
         parallel.ranks,
     )
-    evaluator = PretrainingEvaluator(model, recipe.data.nsp, data.tokenizer)
-    return lambda: evaluator.evaluate(batches, total=parallel.sum).figures()

@@ -86,9 +86,15 @@ class Context:
     policy: PrecisionPolicy
     parallel: Parallel
 
-    def kernels(self) -> Kernels:
-        """The implementations that training takes here."""
-        return build_kernels(self.recipe, self.device, self.policy, self.parallel.rank, self.parallel.ranks)
+    def kernels(self, precision: str | None = None, **more: Any) -> Kernels:
+        """The implementations that training takes here.
+
+        Args:
+            precision: another one than the recipe's.
+            more: what else is known, see `ms_plm.kernels.Call`.
+        """
+        policy = policy_for(precision, self.device.name, self.device.chip) if precision else self.policy
+        return build_kernels(self.recipe, self.device, policy, self.parallel.rank, self.parallel.ranks, **more)
 
     def first_then_all(self, act: Callable[[], Any]) -> Any:
         """Let the first process do something whose results the others find on disk, then the others."""

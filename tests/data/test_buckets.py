@@ -24,9 +24,13 @@ def samples(lengths: np.ndarray) -> LabelledSamples:
     return LabelledSamples(ids, np.zeros_like(ids), starts, numbers.astype(np.int32), weights, pad_id=0)
 
 
+def weigh(arrays: dict) -> dict[str, float]:
+    return {"loss": float(arrays["weights"].sum())}
+
+
 def loader(batch: int = 8, micro_batch: int = 8, rank: int = 0, ranks: int = 1, lengths=LENGTHS) -> BucketedLoader:
     made = samples(lengths)
-    return BucketedLoader(made, 3, padded_lengths(lengths), "loss", batch, micro_batch, rank, ranks, workers=0)
+    return BucketedLoader(made, 3, padded_lengths(lengths), weigh, batch, micro_batch, rank, ranks, workers=0)
 
 
 def rows_of(update) -> np.ndarray:
@@ -96,7 +100,7 @@ def test_rows_are_the_samples_padded():
 def test_little_is_padded_and_lengths_are_few():
     random = np.random.default_rng(1)
     lengths = np.clip(random.lognormal(3.3, 0.5, 5000).astype(int), 5, 128)
-    made = BucketedLoader(samples(lengths), 3, padded_lengths(lengths), "loss", 32, 32, workers=0)
+    made = BucketedLoader(samples(lengths), 3, padded_lengths(lengths), weigh, 32, 32, workers=0)
     updates = [made.load(n).micro_batches[0]["input_ids"].shape for n in range(made.updates_per_epoch)]
     padded = sum(rows * length for rows, length in updates)
     assert len(set(updates)) <= 6
@@ -106,7 +110,7 @@ def test_little_is_padded_and_lengths_are_few():
 
 def test_prepared_ahead_is_the_same():
     made = samples(LENGTHS)
-    ahead = BucketedLoader(made, 3, padded_lengths(LENGTHS), "loss", 8, 4, workers=2)
+    ahead = BucketedLoader(made, 3, padded_lengths(LENGTHS), weigh, 8, 4, workers=2)
     for update, number in zip(ahead.updates(3, 20), range(3, 20), strict=True):
         np.testing.assert_array_equal(rows_of(update), rows_of(loader().load(number)))
 

@@ -14,8 +14,8 @@ from ms_plm.config.finetuning import TextLimits
 from ms_plm.data.benchmarks import TASKS, ChoiceExample
 from ms_plm.data.benchmarks.choices import GAP
 from ms_plm.data.buckets import BucketedLoader
-from ms_plm.tasks.choices import ChoiceKind, around_gap, choose
-from ms_plm.tasks.kind import TERM, TaskLogits, all_logits
+from ms_plm.tasks.choices import ChoiceKind, ChoiceLoss, around_gap, choose
+from ms_plm.tasks.kind import TaskLogits, all_logits
 
 KIND = ChoiceKind(TASKS["clue/chid"], None, TextLimits(max_length=16))
 EXAMPLES = [
@@ -56,7 +56,7 @@ def test_the_loss_is_over_the_choices_that_there_are(model, samples):
 
 def test_updates_hold_all_rows_of_their_samples_whatever_the_micro_batch(samples):
     def arrays(micro_batch):
-        loader = BucketedLoader(samples.rows, 3, (16,), TERM, 2, micro_batch)
+        loader = BucketedLoader(samples.rows, 3, (16,), ChoiceLoss.weights_of, 2, micro_batch)
         return [list(loader.load(number).micro_batches) for number in range(2)]
 
     for whole, parts in zip(arrays(2), arrays(1), strict=True):

@@ -1,0 +1,230 @@
+"""The student and the teacher of a recipe: opened, held against each other before anything is trained, and frozen."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mindspore import Tensor
+
+from ms_plm.common.errors import UserError
+from ms_plm.config.distillation import DistillMethod
+from ms_plm.config.model import ModelConfig
+from ms_plm.config.places import place
+from ms_plm.distill.objective import Objective
+from ms_plm.models.folder import ModelFolder, check_vocabulary, open_folder
+from ms_plm.models.heads import Projection
+from ms_plm.models.model import HEADS, Model
+from ms_plm.tokenization import Tokenizer
+from ms_plm.training.finetuning import check_length
+from ms_plm.training.pretraining import check_same_vocabulary
+from ms_plm.training.session import Context
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Who learns of whom.
+
+    Attributes:
+        student: with the head that the terms need, its projection, and the outputs that are compared.
+        teacher: the same; not trained.
+        tokenizer: of both.
+        objective: what is compared.
+    """
+
+    student: Model
+    teacher: Model
+    tokenizer: Tokenizer
+    objective: Objective
+
+
+def open_pair(context: Context, head: str, labels: Sequence[str] | int | None = None) -> Pair:
+    """Open both models.
+
+    Args:
+        context: of a recipe of distillation.
+        head: whose logits are compared, where a term needs them; the teacher must have it in any case.
+        labels: of a head that classifies, in the order of the teacher's.
+
+    Raises:
+        UserError: they cannot be compared as the recipe asks; with what differs and the remedy.
+    """
+    recipe = context.recipe
+    method: DistillMethod = recipe.method
+    teacher = open_folder(place(method.teacher.from_))
+    name = f"method.teacher.from {method.teacher.from_}"
+    _check_head(teacher, name, head, labels)
+    student = open_folder(place(recipe.model.from_)) if recipe.model.from_ else None
+    if student:
+        check_same_vocabulary(f"model.from {recipe.model.from_}", student.tokenizer, teacher.tokenizer)
+        config = student.config
+    else:
+        config = recipe.model.build(teacher.tokenizer.vocab_size, teacher.tokenizer.pad_id)
+        check_vocabulary(config, teacher.tokenizer, "model.vocab_size")
+    try:
+        objective = Objective.of(method, config.num_hidden_layers, teacher.config.num_hidden_layers)
+    except ValueError as error:
+        raise UserError(f"{error}.") from error
+    _check_comparable(objective, config, teacher.config)
+    projection = _projection(objective, config, student, teacher.config)
+    used = head if method.losses.on_outputs else "encoder"
+    told = {"wants": objective.wants()}
+    kernels = context.kernels(**told, wants_of=objective.layers(teacher=False))
+    if student:
+        kept = labels if used != "encoder" else None
+        model = student.build(
+            used, kernels=kernels, new_head=True, seed=recipe.train.seed, labels=kept, projection=projection
+        )
+        if recipe.model.fresh:
+            model.initialise(recipe.train.seed)
+    else:
+        config = config.with_labels(labels) if labels is not None and used != "encoder" else config
+        pooler = used != "encoder" and "pooler" in HEADS[used]
+        model = Model(config, used, kernels, pooler=pooler, projection=projection).initialise(recipe.train.seed)
+    kernels = context.kernels(method.teacher.precision, **told, wants_of=objective.layers(teacher=True))
+    known = teacher.build(used, kernels=kernels)
+    for who, built in ((name, known), ("the student", model)):
+        check_length(built, recipe.data.max_length, who)
+    if method.initial_layers:
+        begin_with(model, known, method.initial_layers)
+    _freeze_unreached(model, objective)
+    log.info("teacher: %s, %d layers x %d, %s", method.teacher.from_, *_size(teacher.config), describe(objective))
+    return Pair(model, known, teacher.tokenizer, objective)
+
+
+def _size(config: ModelConfig) -> tuple[int, int]:
+    return config.num_hidden_layers, config.hidden_size
+
+
+def describe(objective: Objective) -> str:
+    """The terms and their layer maps, for the log."""
+    parts = []
+    for name, term in objective.method.losses.named().items():
+        layers = objective.maps.get(name)
+        parts.append(f"{name} x {term.weight:g}" + (f" {list(layers)}" if layers else ""))
+    return "; ".join(parts)
+
+
+def _check_head(teacher: ModelFolder, name: str, head: str, labels: Sequence[str] | int | None) -> None:
+    if any(not teacher.has(part) for part in HEADS[head]) and head != "encoder":
+        if head == "masked_lm":
+            raise UserError(
+                f"{name}: has no masked-LM head, whose logits the terms prediction and labels compare. Choose a "
+                "teacher that has one, or leave these terms out of method.losses."
+            )
+        raise UserError(
+            f"{name}: has no {head.replace('_', ' ')} head: it was not fine-tuned on this task, and what it would say "
+            f"is random. Fine-tune it first (ms-plm run RECIPE model.from={teacher.weights.path.parent}), or distil it "
+            "as it is with a recipe of kind general_distill."
+        )
+    if labels is None:
+        return
+    wanted = (labels,) if isinstance(labels, int) else tuple(labels)
+    known = teacher.config.labels or (teacher.config.num_labels,)
+    if isinstance(labels, int):
+        known = (teacher.config.num_labels,)
+    if set(known) != set(wanted):
+        raise UserError(
+            f"{name}: its labels are {_listed(known)}, those of the data are {_listed(wanted)}. Fine-tune a teacher on "
+            "this data, or, if its labels only have no names, write them into id2label of its config.json."
+        )
+
+
+def _listed(labels: Sequence) -> str:
+    return ", ".join(map(str, labels[:8])) + (", ..." if len(labels) > 8 else "")
+
+
+def _check_comparable(objective: Objective, student: ModelConfig, teacher: ModelConfig) -> None:
+    losses = objective.method.losses
+    if losses.attention:
+        for ours, theirs in objective.pairs("attention"):
+            heads = student.heads(ours - 1), teacher.heads(theirs - 1)
+            if heads[0] != heads[1]:
+                raise UserError(
+                    f"method.losses.attention: layer {ours} of the student has {heads[0]} heads, layer {theirs} of the "
+                    f"teacher {heads[1]}: their maps cannot be compared. Give the student {heads[1]} heads "
+                    "(model.num_attention_heads), or replace the term by relations, which splits both into as many "
+                    "heads (method.losses.relations), or leave it out."
+                )
+    if losses.relations:
+        heads = losses.relations.heads or teacher.num_attention_heads
+        for who, config in (("student", student), ("teacher", teacher)):
+            width = config.num_attention_heads * config.attention_head_size
+            if width % heads:
+                raise UserError(
+                    f"method.losses.relations.heads: {heads} do not divide the width {width} of the {who}'s queries, "
+                    "keys and values; choose a number that divides both."
+                )
+    if objective.method.initial_layers is not None:
+        _check_initial(objective.method.initial_layers, student, teacher)
+
+
+def _check_initial(layers: Sequence[int], student: ModelConfig, teacher: ModelConfig) -> None:
+    for name in ("hidden_size", "intermediate_size", "num_attention_heads", "position_embedding_type", "vocab_size"):
+        ours, theirs = getattr(student, name), getattr(teacher, name)
+        if ours != theirs:
+            raise UserError(
+                f"method.initial_layers: {name} of the student is {ours}, of the teacher {theirs}; layers can only be "
+                "taken over between equal ones. Make them equal, or leave initial_layers out."
+            )
+    if len(layers) != student.num_hidden_layers or not all(1 <= n <= teacher.num_hidden_layers for n in layers):
+        raise UserError(
+            f"method.initial_layers: expected {student.num_hidden_layers} teacher layers from 1 to "
+            f"{teacher.num_hidden_layers}, one for each student layer, found {list(layers)}."
+        )
+
+
+def _projection(
+    objective: Objective, config: ModelConfig, student: ModelFolder | None, teacher: ModelConfig
+) -> Projection | None:
+    """What takes the student's hidden states to the teacher's width."""
+    width, same = teacher.hidden_size, config.hidden_size == teacher.hidden_size
+    wanted = objective.method.projection
+    if not objective.projected():
+        return None
+    if wanted == "none" and not same:
+        raise UserError(
+            f"method.projection: none, but hidden_size is {config.hidden_size} in the student and {width} in the "
+            "teacher: their hidden states cannot be compared. Use projection: per_layer, or leave the terms embedding "
+            "and hidden out."
+        )
+    if wanted == "auto":
+        known = student.projection if student else None
+        if known and known.width == width:
+            return known
+        return None if same else Projection("projections", width)
+    return {"none": None, "shared": Projection("projection", width), "per_layer": Projection("projections", width)}[
+        wanted
+    ]
+
+
+def begin_with(student: Model, teacher: Model, layers: Sequence[int]) -> None:
+    """Give a student the embeddings of a teacher of the same width, and these layers (from 1) in their order."""
+    theirs = dict(teacher.encoder.parameters_and_names())
+    for name, parameter in student.encoder.parameters_and_names():
+        source = name
+        if name.startswith("layers."):
+            _, number, rest = name.split(".", 2)
+            source = f"layers.{layers[int(number)] - 1}.{rest}"
+        parameter.set_data(Tensor(theirs[source].asnumpy()))
+
+
+def _freeze_unreached(student: Model, objective: Objective) -> None:
+    """Take from training what no term reaches: weight decay would wear it away."""
+    if not objective.method.losses.on_outputs:
+        deepest = max((layer for name in objective.maps for layer, _ in objective.pairs(name)), default=0)
+        idle = [*student.encoder.layers[deepest:], *([student.pooler] if student.has_pooler else [])]
+        for cell in idle:
+            _freeze(cell)
+    if hasattr(student, "projections"):
+        for number, cell in enumerate(student.projections):
+            if number not in objective.projected():
+                _freeze(cell)
+
+
+def _freeze(cell) -> None:
+    for parameter in cell.get_parameters():
+        parameter.requires_grad = False

@@ -1,0 +1,201 @@
+"""Distillation put together: general, then the two stages of a task, each going on from the folder before."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny_moods
+import tiny_run
+from safetensors.numpy import load_file, save_file
+
+import ms_plm
+from ms_plm.common.errors import UserError
+from ms_plm.models.folder import open_folder
+from ms_plm.models.heads import Projection
+from ms_plm.training.step import TrainingStep
+
+GENERAL = """\
+kind: general_distill
+model:
+  hidden_size: 16
+  num_hidden_layers: 1
+  num_attention_heads: 4
+  intermediate_size: 32
+  max_relative_position: 8
+data:
+  corpus: {base}/corpus
+  cache: {base}/cache
+  max_length: 24
+  nsp: false
+  masking: {{mask_share: 0, random_share: 0}}
+train: {{steps: 12, batch: 8, seed: 3, optimizer: {{learning_rate: 5.0e-3}}, checkpoint: {{every: 5, keep: 2}}}}
+method: {{teacher: {{from: {teacher}}}, losses: {{embedding: 1, hidden: 1, attention: 1}}}}
+evaluate: {{every: 6, samples: 16}}
+impl: {{device: cpu, eval_batch: 8}}
+log: {{every: 1}}
+"""
+TASK = """\
+kind: task_distill
+model: {{from: {student}}}
+data:
+  own: {{train: {base}/train.tsv, dev: {base}/dev.tsv, text: sentence, label: mood}}
+  max_length: 16
+  lengths: 1
+train:
+  epochs: 2
+  batch: 16
+  seed: 3
+  optimizer: {{learning_rate: 5.0e-3}}
+  checkpoint: {{every: 1000, best: {best}}}
+method: {{teacher: {{from: {teacher}}}, losses: {losses}}}
+impl: {{device: cpu, eval_batch: 8}}
+log: {{every: 5}}
+"""
+
+
+def records(folder: Path, kind: str) -> list[dict]:
+    return [record for record in tiny_run.figures(folder) if record["kind"] == kind]
+
+
+@pytest.fixture(scope="module")
+def general(base: Path, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("general")
+    recipe = folder / "general.yaml"
+    recipe.write_text(GENERAL.format(base=base, teacher=tiny_run.whole_run(base) / "model"), encoding="utf-8")
+    ms_plm.run(recipe, {"output.folder": str(folder / "run")})
+    return folder
+
+
+@pytest.fixture(scope="module")
+def teacher(base: Path, tmp_path_factory) -> Path:
+    """A model that was fine-tuned on the task."""
+    folder = tmp_path_factory.mktemp("teacher")
+    recipe = tiny_moods.recipe_file(folder, tiny_run.whole_run(base) / "model")
+    ms_plm.run(recipe, {"output.folder": str(folder / "run")})
+    return folder
+
+
+def stage(folder: Path, teacher: Path, student: Path, losses: str, best: str, **changes: object):
+    recipe = folder / "stage.yaml"
+    values = {"base": teacher, "teacher": teacher / "run/model", "student": student, "losses": losses, "best": best}
+    recipe.write_text(TASK.format(**values), encoding="utf-8")
+    return ms_plm.run(recipe, {"output.folder": str(folder / "run"), **changes})
+
+
+@pytest.fixture(scope="module")
+def inside(general: Path, teacher: Path, tmp_path_factory) -> Path:
+    """The student after the first stage."""
+    folder = tmp_path_factory.mktemp("inside")
+    stage(folder, teacher, general / "run/model", "{embedding: 1, hidden: 1, attention: 1}", "loss")
+    return folder
+
+
+def test_general_distillation_lowers_every_term_on_held_out_text(general: Path) -> None:
+    first, *_, last = records(general / "run", "evaluate")
+    assert last["step"] == 12
+    for term in ("embedding", "hidden", "attention"):
+        assert last[term] < first[term]
+    assert last["loss"] == pytest.approx(sum(last[term] for term in ("embedding", "hidden", "attention")))
+
+
+def test_the_student_keeps_its_projections_and_loads_without_them(general: Path) -> None:
+    opened = open_folder(general / "run/model")
+    assert opened.projection == Projection("projections", 32)
+    assert not opened.has("pooler")
+    model, _ = ms_plm.load(general / "run/model")
+    assert not [name for name, _ in model.parameters_and_names() if "projection" in name]
+
+
+def test_a_distillation_that_was_cut_goes_on_bit_for_bit(general: Path, tmp_path: Path, monkeypatch) -> None:
+    update, calls = TrainingStep.__call__, [0]
+
+    def breaking(step: TrainingStep, *arguments: object):
+        calls[0] += 1
+        if calls[0] == 8:
+            raise KeyboardInterrupt
+        return update(step, *arguments)
+
+    recipe, folder = general / "general.yaml", tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr(TrainingStep, "__call__", breaking)
+        with pytest.raises(KeyboardInterrupt):
+            ms_plm.run(recipe, {"output.folder": str(folder)})
+    assert ms_plm.run(recipe, {"output.folder": str(folder)}, resume=True).finished
+    assert tiny_run.figures(folder) == tiny_run.figures(general / "run")
+    assert tiny_run.same_weights(folder / "model", general / "run/model")
+
+
+def test_the_first_stage_goes_on_with_the_projections_of_general_distillation(general: Path, inside: Path) -> None:
+    first = records(inside / "run", "evaluate")[0]
+    log = (inside / "run/train.log").read_text(encoding="utf-8")
+    assert "new weights" not in log
+    fresh = records(general / "run", "evaluate")[0]
+    assert first["hidden"] < fresh["hidden"]
+    assert records(inside / "run", "evaluate")[-1]["loss"] < first["loss"]
+
+
+def test_the_second_stage_teaches_the_task(teacher: Path, inside: Path, tmp_path: Path) -> None:
+    result = stage(
+        tmp_path, teacher, inside / "run/model", "{prediction: {temperature: 2}}", "metric", **{"train.epochs": 4}
+    )
+    found = records(tmp_path / "run", "evaluate")
+    assert result.figures["accuracy"] >= 0.85
+    assert found[-1]["accuracy"] > found[0]["accuracy"]
+    saved = json.loads((tmp_path / "run/model/config.json").read_text(encoding="utf-8"))
+    assert saved["label2id"] == {"glad": 0, "sad": 1}
+    assert open_folder(tmp_path / "run/model").projection is None
+
+
+def renamed(teacher: Path, to: Path, labels: dict[str, str]) -> Path:
+    """The teacher with other names of its labels."""
+    to.mkdir()
+    for file in (teacher / "run/model").iterdir():
+        (to / file.name).write_bytes(file.read_bytes())
+    config = json.loads((to / "config.json").read_text(encoding="utf-8"))
+    config["id2label"] = labels
+    config["label2id"] = {name: int(number) for number, name in labels.items()}
+    (to / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    return to
+
+
+def test_labels_are_matched_by_name_in_the_teachers_order(teacher: Path, inside: Path, tmp_path: Path) -> None:
+    turned = renamed(teacher, tmp_path / "turned", {"0": "sad", "1": "glad"})
+    weights = load_file(turned / "model.safetensors")
+    for leaf in ("weight", "bias"):
+        weights[f"classifier.{leaf}"] = np.ascontiguousarray(weights[f"classifier.{leaf}"][::-1])
+    save_file(weights, turned / "model.safetensors", {"format": "pt"})
+    (tmp_path / "student").mkdir()
+    more = {"method.teacher.from": str(turned), "train.steps": 1, "train.optimizer.learning_rate": 1e-12}
+    losses = "{prediction: 1, labels: 1}"
+    stage(tmp_path / "student", teacher, inside / "run/model", losses, "metric", **more)
+    saved = json.loads((tmp_path / "student/run/model/config.json").read_text(encoding="utf-8"))
+    assert saved["label2id"] == {"sad": 0, "glad": 1}
+
+
+def test_what_cannot_be_compared_is_refused_before_training(base: Path, general: Path, teacher: Path, tmp_path) -> None:
+    student, losses = general / "run/model", "{hidden: 1, attention: 1}"
+
+    def refused(text: str, losses: str = losses, **changes: object) -> None:
+        with pytest.raises(UserError) as caught:
+            stage(tmp_path, teacher, student, losses, "loss", **changes)
+        assert text in str(caught.value)
+        assert not (tmp_path / "run").exists()
+
+    other = renamed(teacher, tmp_path / "other", {"0": "happy", "1": "sad"})
+    pretrained = tiny_run.whole_run(base) / "model"
+    words = renamed(teacher, tmp_path / "words", {"0": "glad", "1": "sad"})
+    lines = (words / "vocab.txt").read_text(encoding="utf-8").splitlines()
+    lines[10], lines[11] = lines[11], lines[10]
+    (words / "vocab.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    fresh = {"model.num_attention_heads": 2, "model.hidden_size": 16, "model.num_hidden_layers": 1}
+    refused("no sequence classification head: it was not fine-tuned", **{"method.teacher.from": str(pretrained)})
+    refused("its labels are happy, sad, those of the data are glad, sad", **{"method.teacher.from": str(other)})
+    refused("they differ from id 10 on", **{"method.teacher.from": str(words)})
+    refused("found [1, 1]", **{"method.layer_map": [1, 1]})
+    refused("method.projection: none, but hidden_size is 16", **{"method.projection": "none"})
+    refused("width 16 of the student", "{relations: {heads: 3}}")
+    refused("hidden_size of the student is 16, of the teacher 32", **{"method.initial_layers": [1]})
+    refused("layer 1 of the student has 2 heads, layer 1 of the teacher 4", **{"model.from": None, **fresh})
