@@ -129,12 +129,12 @@ def test_a_distillation_that_was_cut_goes_on_bit_for_bit(general: Path, tmp_path
 
 
 def test_the_first_stage_goes_on_with_the_projections_of_general_distillation(general: Path, inside: Path) -> None:
-    first = records(inside / "run", "evaluate")[0]
-    log = (inside / "run/train.log").read_text(encoding="utf-8")
-    assert "new weights" not in log
-    fresh = records(general / "run", "evaluate")[0]
-    assert first["hidden"] < fresh["hidden"]
-    assert records(inside / "run", "evaluate")[-1]["loss"] < first["loss"]
+    assert "new weights" not in (inside / "run/train.log").read_text(encoding="utf-8")
+    before, after = (tiny_run.weights(folder / "run/model") for folder in (general, inside))
+    name = "fit_denses.1.weight"
+    assert 0 < np.abs(before[name] - after[name]).max() < 60 * 5e-3  # Adam moves a number by the rate at most
+    first, *_, last = records(inside / "run", "evaluate")
+    assert last["loss"] < first["loss"]
 
 
 def test_the_second_stage_teaches_the_task(teacher: Path, inside: Path, tmp_path: Path) -> None:

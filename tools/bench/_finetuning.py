@@ -33,7 +33,7 @@ class Task:
     Attributes:
         recipe: name of the shipped one that it is trained by.
         folder: of its files within the data folder.
-        epochs: of both.
+        epochs: of both, unless others are asked for.
         metrics: figures that are compared.
         rows: examples that are trained on, drawn once; None: all.
     """
@@ -47,9 +47,9 @@ class Task:
 
 TASKS = {
     "sst-2": Task("bert_base_sst2", "SST-2", 2, ("accuracy",), 10_000),
-    "mrpc": Task("bert_base_mrpc", "MRPC", 3, ("accuracy", "f1")),
-    "cola": Task("bert_base_cola", "CoLA", 3, ("matthews",)),
-    "sts-b": Task("bert_base_sts-b", "STS-B", 3, ("pearson", "spearman")),
+    "mrpc": Task("bert_base_mrpc", "MRPC", 2, ("accuracy", "f1")),
+    "cola": Task("bert_base_cola", "CoLA", 2, ("matthews",)),
+    "sts-b": Task("bert_base_sts-b", "STS-B", 2, ("pearson", "spearman")),
 }
 
 
@@ -63,6 +63,7 @@ class Trainer:
         work: where the converted model and the rows go.
         threads: of either.
         learning_rate, batch: of both.
+        epochs: of both; default: the task's.
         overrides: further `key=value` of the recipes; what only ms_plm has changes nothing for transformers.
     """
 
@@ -75,11 +76,13 @@ class Trainer:
         threads: int,
         learning_rate: float,
         batch: int = 32,
+        epochs: int | None = None,
         overrides: Mapping[str, Any] | None = None,
     ) -> None:
         from ms_plm.convert import convert
 
         self.source, self.data, self.work, self.threads = source.resolve(), data.resolve(), work.resolve(), threads
+        self.epochs = epochs
         self.peer = os.path.abspath(shutil.which(peer) or peer)
         self.changes = {
             "train.batch": batch,
@@ -101,9 +104,9 @@ class Trainer:
             **self.changes,
             "model.from": str(self.model),
             "data.folder": str(self._data(name)[0]),
-            "train.epochs": task.epochs,
+            "train.epochs": self.epochs or task.epochs,
             "train.seed": seed,
-            "evaluate.every_epochs": every_epochs or task.epochs,
+            "evaluate.every_epochs": every_epochs or self.epochs or task.epochs,
         }
         return changes, load_recipe(task.recipe, changes)
 
@@ -112,7 +115,7 @@ class Trainer:
         recipe = self.recipe(name, seed, every_epochs)[1]
         optimizer = recipe.train.optimizer
         return {
-            "epochs": TASKS[name].epochs,
+            "epochs": self.epochs or TASKS[name].epochs,
             "rows": TASKS[name].rows,
             "batch": recipe.train.batch,
             "max_length": recipe.data.max_length,

@@ -62,6 +62,7 @@ def main() -> int:
     parser.add_argument("--torch-python", required=True, help="interpreter with torch and transformers: " + INSTALL)
     parser.add_argument("--task", choices=TASKS, default="mrpc", help="%(default)s")
     parser.add_argument("--rounds", type=int, default=3, help="trainings of each (%(default)s)")
+    parser.add_argument("--epochs", type=int, default=3, help="%(default)s")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--learning-rate", type=float, default=5e-5, help="%(default)s")
     parser.add_argument("--threads", type=int, default=2)
@@ -72,7 +73,14 @@ def main() -> int:
     runs: dict[str, list[dict[str, Any]]] = {THEIRS: [], OURS: []}
     with work_folder(None) as work:
         trainer = Trainer(
-            args.folder, args.data, args.torch_python, work, args.threads, args.learning_rate, overrides=changes
+            args.folder,
+            args.data,
+            args.torch_python,
+            work,
+            args.threads,
+            args.learning_rate,
+            epochs=args.epochs,
+            overrides=changes,
         )
         print(f"{args.task}: {trainer.settings(args.task)} {' '.join(args.overrides)}", flush=True)
         for number in range(args.rounds):
