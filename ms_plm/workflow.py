@@ -192,8 +192,11 @@ def _last_line(folder: Path) -> str:
     from ms_plm.models.names import task_head
 
     model = folder / "model"
-    head = task_head(read_json(model / "config.json").get("architectures") or ())
-    return f"The model is in {model}, the report in {folder}/report.md. Next: ms-plm predict {model} {_NEXT[head]}"
+    classes = read_json(model / "config.json").get("architectures") or ()
+    made = f"The model is in {model}, the report in {folder}/report.md. Next: ms-plm"
+    if any(name.endswith("Model") for name in classes):  # an encoder alone
+        return f"{made} run RECIPE model.from={model}, with a recipe that teaches it a task (ms-plm list)"
+    return f"{made} predict {model} {_NEXT[task_head(classes)]}"
 
 
 def _made_of(recipe: Recipe, folder: Path, model_folder: Path) -> tuple[list[str], bool]:

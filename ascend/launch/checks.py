@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ms_plm.cli.doctor import REQUIRED, version_problem
 from ms_plm.common.releases import cann_release
+from ms_plm.config.distillation import DistillMethod
 from ms_plm.config.places import place
 from ms_plm.config.recipe import Recipe
 from ms_plm.data.updates import sizes_that_would_do
@@ -139,11 +140,18 @@ def _of_finetuning(recipe: Recipe) -> list[Wanted]:
     return [(f"data.own.{name}", file, "") for name, file in files if file]
 
 
-_OF_KIND = {"pretrain": _of_pretraining, "finetune": _of_finetuning}
+_OF_DATA = {
+    "pretrain": _of_pretraining,
+    "general_distill": _of_pretraining,
+    "finetune": _of_finetuning,
+    "task_distill": _of_finetuning,
+}
 
 
 def _data(recipe: Recipe) -> list[str]:
-    wanted, found = _OF_KIND[recipe.kind](recipe), []
+    wanted, found = _OF_DATA[recipe.kind](recipe), []
+    if isinstance(recipe.method, DistillMethod):
+        wanted.append(("method.teacher.from", recipe.method.teacher.from_, "config.json"))
     if recipe.model.from_:
         wanted.append(("model.from", recipe.model.from_, "config.json"))
     for key, value, inside in wanted:

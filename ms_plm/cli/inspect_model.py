@@ -23,6 +23,7 @@ PARTS = {
     "next-sentence head": "cls.seq_relationship.",
     "classifier": "classifier.",
     "answer head": "qa_outputs.",
+    "projections": "fit_dense",
 }
 """Part -> how its tensors begin, after the family's prefix."""
 
@@ -124,10 +125,19 @@ def _problems(config: ModelConfig, tensors: Mapping[str, TensorSummary]) -> list
 
 def _foreign(config: ModelConfig, tensors: Mapping[str, TensorSummary], heads: bool) -> list[str]:
     """Tensors that have no place in a model of this configuration: those of heads, or those in the encoder."""
-    from ms_plm.models.names import TASKS, encoder_prefix, in_encoder, is_redundant, modern_name, name_table
+    from ms_plm.models.names import (
+        TASKS,
+        encoder_prefix,
+        in_encoder,
+        is_redundant,
+        modern_name,
+        name_table,
+        projection_names,
+    )
 
     prefix = encoder_prefix(tensors)
     known = {name for head in TASKS for name in name_table(config, prefix, head).values()}
+    known |= set(projection_names(config).values())
     unknown = {modern_name(name) for name in tensors} - known
     return sorted(name for name in unknown if not is_redundant(name) and in_encoder(name, prefix) != heads)
 

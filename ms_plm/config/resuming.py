@@ -21,6 +21,7 @@ _MAY_MOVE = (
     "data.folder",
     "data.own",
     "model.from",
+    "method.teacher.from",
 )
 """Keys that a resumed run may give other values: they do not change what is computed, or (where data and parent stand
 now) a checkpoint's fingerprints guard what matters."""

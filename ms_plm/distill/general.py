@@ -34,4 +34,4 @@ def open_job(context: Context) -> Job:
     if (batches := held_out_batches(context, data)) is not None:
         evaluator = DistillationEvaluator(loss, corpus_batches(batches), context.parallel.sum)
     evaluate, titles = (evaluator.figures, evaluator.titles()) if evaluator else (None, {})
-    return corpus_job(context, data, pair.student, loss, evaluate, titles)
+    return pair.with_teacher(corpus_job(context, data, pair.student, loss, evaluate, titles))

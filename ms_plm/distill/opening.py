@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mindspore import Tensor
 
 from ms_plm.common.errors import UserError
+from ms_plm.common.files import sha256_file
 from ms_plm.config.distillation import DistillMethod
 from ms_plm.config.model import ModelConfig
 from ms_plm.config.places import place
@@ -19,7 +21,7 @@ from ms_plm.models.model import HEADS, Model
 from ms_plm.tokenization import Tokenizer
 from ms_plm.training.finetuning import check_length
 from ms_plm.training.pretraining import check_same_vocabulary
-from ms_plm.training.session import Context
+from ms_plm.training.session import Context, Job
 
 log = logging.getLogger(__name__)
 
@@ -33,12 +35,19 @@ class Pair:
         teacher: the same; not trained.
         tokenizer: of both.
         objective: what is compared.
+        fingerprint: of the teacher's weights.
     """
 
     student: Model
     teacher: Model
     tokenizer: Tokenizer
     objective: Objective
+    fingerprint: str
+
+    def with_teacher(self, job: Job) -> Job:
+        """A run that is resumed with the same teacher only, and says who it was."""
+        digest = hashlib.sha256(f"{job.fingerprint}{self.fingerprint}".encode()).hexdigest()
+        return replace(job, fingerprint=digest, facts={**job.facts, "losses": describe(self.objective)})
 
 
 def open_pair(context: Context, head: str, labels: Sequence[str] | int | None = None) -> Pair:
@@ -92,7 +101,7 @@ def open_pair(context: Context, head: str, labels: Sequence[str] | int | None = 
         begin_with(model, known, method.initial_layers)
     _freeze_unreached(model, objective)
     log.info("teacher: %s, %d layers x %d, %s", method.teacher.from_, *_size(teacher.config), describe(objective))
-    return Pair(model, known, teacher.tokenizer, objective)
+    return Pair(model, known, teacher.tokenizer, objective, sha256_file(teacher.weights.path))
 
 
 def _size(config: ModelConfig) -> tuple[int, int]:

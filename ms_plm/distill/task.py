@@ -46,7 +46,7 @@ def open_job(context: Context) -> Job:
         return DistillationEvaluator(loss, task_batches(splits, lengths, batch, group), group.sum)
 
     measure = TaskEvaluator if losses.on_outputs else terms
-    return data.job(context, pair.student, tokenizer, loss, samples, measure)
+    return pair.with_teacher(data.job(context, pair.student, tokenizer, loss, samples, measure))
 
 
 def _in_teachers_order(data: TaskData, recipe: Recipe) -> TaskData:

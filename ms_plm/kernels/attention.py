@@ -140,9 +140,17 @@ class ComposedAttention(nn.Cell):
         return context, scores if self.want_scores else None, probabilities if self.want_probabilities else None
 
 
+def bf16_for_maps_only(call: Call) -> str | None:
+    """`supports` of composed forms: on a CPU in bf16 they serve where maps are wanted, which no other form keeps.
+
+    Tensors are fp32 there (see `ms_plm.config.precision`), and so are these products.
+    """
+    return None if call.wants & {"scores", "probabilities"} else no_bf16_on_cpu(call)
+
+
 def for_composed_training(call: Call) -> str | None:
     """`supports` of composed forms whose gain is in the gradient."""
-    return no_bf16_on_cpu(call) or for_static_training(call)
+    return bf16_for_maps_only(call) or for_static_training(call)
 
 
 def _naive(call: Call, **arguments):
@@ -150,6 +158,6 @@ def _naive(call: Call, **arguments):
 
 
 IMPLEMENTATIONS = (
-    Implementation("attention", "reference", ALL_DEVICES, ComposedAttention, no_bf16_on_cpu),
+    Implementation("attention", "reference", ALL_DEVICES, ComposedAttention, bf16_for_maps_only),
     Implementation("attention", "naive", ("cpu",), _naive, for_composed_training, preference=10),
 )

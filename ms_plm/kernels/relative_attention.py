@@ -15,8 +15,15 @@ import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn, ops
 
-from ms_plm.kernels.attention import ComposedAttention, RowSumSoftmax, distances, for_composed_training, numbers
-from ms_plm.kernels.registry import ALL_DEVICES, Call, Implementation, for_static_training, no_bf16_on_cpu
+from ms_plm.kernels.attention import (
+    ComposedAttention,
+    RowSumSoftmax,
+    bf16_for_maps_only,
+    distances,
+    for_composed_training,
+    numbers,
+)
+from ms_plm.kernels.registry import ALL_DEVICES, Call, Implementation, for_static_training
 
 
 class GatheredPositions(nn.Cell):
@@ -241,8 +248,8 @@ def _form(name: str, devices, build, supports, preference: int = 0, **more) -> I
 
 
 IMPLEMENTATIONS = (
-    _form("reference", ALL_DEVICES, _reference, no_bf16_on_cpu),
+    _form("reference", ALL_DEVICES, _reference, bf16_for_maps_only),
     _form("naive", ("cpu",), _naive, for_composed_training, 10),
-    _form("table", ALL_DEVICES, _table, no_bf16_on_cpu, -10),
-    _form("rotation", ALL_DEVICES, _rotation, no_bf16_on_cpu, -10, serves=_rotation_serves),
+    _form("table", ALL_DEVICES, _table, bf16_for_maps_only, -10),
+    _form("rotation", ALL_DEVICES, _rotation, bf16_for_maps_only, -10, serves=_rotation_serves),
 )

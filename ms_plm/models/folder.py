@@ -25,6 +25,7 @@ from ms_plm.models.names import (
     is_redundant,
     modern_name,
     name_table,
+    projection_names,
     task_head,
 )
 from ms_plm.tokenization import Tokenizer
@@ -92,7 +93,7 @@ class ModelFolder:
         """
         if part in TASK_HEADS and task_head(self.architectures) not in (None, part):
             return False
-        table = name_table(self.config, self.weights.prefix, part)
+        table = _names(self.config, self.weights.prefix, part)
         return all(table[ours] in self.weights.tensors for ours in table if ours.startswith(f"{part}."))
 
     @property
@@ -160,10 +161,15 @@ class ModelFolder:
 
     def _other_labels(self, head: str, wanted: ModelConfig) -> str | None:
         """What the folder's classifier is for, where that is not what is wanted."""
-        outputs = len(self.weights.tensors[name_table(self.config, self.weights.prefix, head)[f"{head}.dense.bias"]])
+        outputs = len(self.weights.tensors[_names(self.config, self.weights.prefix, head)[f"{head}.dense.bias"]])
         if outputs == wanted.num_labels and self.config.labels in (None, wanted.labels):
             return None
         return _said(self.config) if outputs == self.config.num_labels else f"{outputs} labels"
+
+
+def _names(config: ModelConfig, prefix: str, head: str) -> dict[str, str]:
+    """Our names of everything that a folder may hold, and those on disk."""
+    return {**name_table(config, prefix, head), **projection_names(config)}
 
 
 def _said(config: ModelConfig) -> str:
@@ -228,7 +234,7 @@ def assign_weights(model: Model, weights: Weights, skip: tuple[str, ...] = ()) -
         weights: of a folder.
         skip: beginnings of our names that keep their values.
     """
-    table = name_table(model.config, weights.prefix, model.head)
+    table = _names(model.config, weights.prefix, model.head)
     parameters = dict(model.parameters_and_names())
     wanted = {table[name]: name for name in parameters if not name.startswith(skip or ("\0",))}
     missing = [name for name in wanted if name not in weights.tensors]
@@ -289,7 +295,7 @@ def _mismatch(weights: Weights, model: Model, missing: list, unexpected: list, s
 def named_tensors(model: Model) -> dict[str, np.ndarray]:
     """A model's tensors under Hugging Face names, fp32."""
     prefix = "" if model.head == "encoder" else f"{model.config.model_type}."
-    table = name_table(model.config, prefix, model.head)
+    table = _names(model.config, prefix, model.head)
     return {table[name]: parameter.asnumpy() for name, parameter in model.parameters_and_names()}
 
 

@@ -66,12 +66,16 @@ def name_table(config: ModelConfig, prefix: str, head: str = "pretraining") -> d
             add(f"encoder.layers.{layer}.{ours}", f"{prefix}encoder.layer.{layer}.{theirs}")
     for ours, theirs in _HEADS.items():
         add(ours, theirs)
-    add("projection", "fit_dense")
-    for layer in range(config.num_hidden_layers + 1):
-        add(f"projections.{layer}", f"fit_denses.{layer}")
     if head in TASKS:
         add(f"{head}.dense", TASKS[head][0])
     return table
+
+
+def projection_names(config: ModelConfig) -> dict[str, str]:
+    """The same for projections to a teacher's width, as TinyBERT's checkpoints name them: one for all, or one each."""
+    table = {"projection": "fit_dense"}
+    table |= {f"projections.{layer}": f"fit_denses.{layer}" for layer in range(config.num_hidden_layers + 1)}
+    return {ours + leaf: theirs + leaf for ours, theirs in table.items() for leaf in (".weight", ".bias")}
 
 
 def encoder_prefix(names: Collection[str]) -> str:

@@ -18,7 +18,8 @@ from ms_plm.common.errors import DamagedFileError, UserError
 from ms_plm.common.files import sha256_file
 from ms_plm.convert import Choices, convert
 from ms_plm.convert.containers import MINDSPORE, read_weights
-from ms_plm.models.folder import load
+from ms_plm.models.folder import load, open_folder
+from ms_plm.models.heads import Projection
 
 INPUTS = ("input_ids", "token_type_ids", "attention_mask")
 OUTPUTS = ("last_hidden_state", "pooler_output", "prediction_logits", "seq_relationship_logits")
@@ -236,6 +237,12 @@ def test_projections_of_both_versions_are_kept_here_and_left_out_for_transformer
             "of distillation; transformers has no place for it"
         }
         load(tmp_path / version / "ours", "pretraining")
+        part = {"one": "projection", "two": "projections"}[version]
+        opened = open_folder(tmp_path / version / "ours")
+        assert opened.projection == Projection(part, 32)
+        student = opened.build("encoder", projection=opened.projection)
+        kept = getattr(student, part) if version == "one" else getattr(student, part)[2]
+        np.testing.assert_array_equal(kept.weight.asnumpy(), ours[[n for n in ours if n.startswith("fit_dense")][-1]])
 
 
 def test_a_dry_run_reports_and_writes_nothing(tmp_path: Path) -> None:
