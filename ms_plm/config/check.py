@@ -241,7 +241,12 @@ def _of_general_distillation(recipe: Recipe) -> list[Complaint]:
     if recipe.train.checkpoint.best == "accuracy":
         text = "a distillation is judged by its loss; expected loss or none."
         complaints.append(Complaint(("train", "checkpoint", "best"), text))
-    return complaints
+    return complaints + _uncached(recipe)
+
+
+def _uncached(recipe: Recipe) -> list[Complaint]:
+    text = "is for task_distill, whose samples come again; remove it."
+    return [Complaint(("method", "teacher", "cache"), text)] if recipe.method.teacher.cache else []
 
 
 def _of_task_distillation(recipe: Recipe) -> list[Complaint]:

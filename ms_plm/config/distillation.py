@@ -18,6 +18,11 @@ class TeacherSection(Section):
 
     from_: str = Field(alias="from", description="model folder; for a task one that was fine-tuned on it")
     precision: Literal["fp32", "fp16", "bf16"] | None = Field(None, description="default: impl.precision")
+    cache: bool = Field(
+        False,
+        description="predictions alone are learned (task_distill): the teacher answers once before training, and the "
+        "answers are kept in ~/.cache/ms_plm/answers for other runs",
+    )
 
 
 class TermSection(Section):
@@ -125,6 +130,10 @@ class DistillMethod(Section):
         named = self.losses.named()
         if not named.keys() - {"labels"}:
             raise ValueError("losses: name at least one term that compares with the teacher, such as hidden: 1.0")
+        if self.teacher.cache and self.losses.on_layers:
+            raise ValueError(
+                "teacher.cache keeps logits only; remove it, or the terms embedding, hidden, attention and relations"
+            )
         return self
 
 

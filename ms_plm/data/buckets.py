@@ -38,6 +38,7 @@ class LabelledSamples:
         pad_id: what rows are filled up with.
         rows_each: rows of a sample.
         by_token: labels and weights are those of tokens.
+        targets: float32 logits to be learned, `[N, C]`, or of tokens `[tokens, C]` as `input_ids`; or None.
     """
 
     input_ids: np.ndarray
@@ -48,6 +49,7 @@ class LabelledSamples:
     pad_id: int
     rows_each: int = 1
     by_token: bool = False
+    targets: np.ndarray | None = None
 
     def __len__(self) -> int:
         return (len(self.starts) - 1) // self.rows_each
@@ -66,7 +68,8 @@ class LabelledSamples:
 
         Returns:
             `input_ids`, `token_type_ids`, `attention_mask` int32 `[n * rows_each, length]`; `labels` and `weights`
-            `[n, ...]`, or `[n, length]` where tokens have them, 0 at padding.
+            `[n, ...]`, or `[n, length]` where tokens have them, 0 at padding; with targets these, `[n, C]` or
+            `[n * rows_each, length, C]`.
         """
         columns, rows = np.arange(length), self.rows_of(indices)
         starts = self.starts[rows, None]
@@ -76,8 +79,12 @@ class LabelledSamples:
         def filled(values: np.ndarray, empty: int) -> np.ndarray:
             return np.where(real, values[at], empty).astype(values.dtype)
 
-        tokens = self.by_token
+        tokens, more = self.by_token, {}
+        if self.targets is not None:
+            of_tokens = len(self.targets) == len(self.input_ids)
+            more["targets"] = self.targets[at] * real[..., None] if of_tokens else self.targets[indices]
         return {
+            **more,
             "input_ids": filled(self.input_ids, self.pad_id),
             "token_type_ids": filled(self.token_type_ids, 0),
             "attention_mask": real.astype(np.int32),

@@ -120,13 +120,19 @@ class DistillationLoss(nn.Cell):
     Args:
         objective: what is compared.
         student: with the head that the terms need, its projection, and outputs as `Objective.wants` names them.
-        teacher: the same; its parameters take no gradient and nothing of it is dropped.
+        teacher: the same; its parameters take no gradient and nothing of it is dropped. None: its answers are given,
+            as `targets` of the samples.
         logits: what the head gives: `task`, `masked_lm`, or empty where nothing reads it.
         task: the kind's loss over the student, where logits are a task's.
     """
 
     def __init__(
-        self, objective: Objective, student: Model, teacher: Model, logits: str = "", task: nn.Cell | None = None
+        self,
+        objective: Objective,
+        student: Model,
+        teacher: Model | None,
+        logits: str = "",
+        task: nn.Cell | None = None,
     ) -> None:
         super().__init__(auto_prefix=False)
         method = objective.method
@@ -147,10 +153,14 @@ class DistillationLoss(nn.Cell):
         self.logits, self.task, self.student = logits, task, student
         wanted = objective.wants()
         maps = next((name for name in ("scores", "probabilities") if name in wanted), "")
-        for parameter in teacher.get_parameters():
-            parameter.requires_grad = False
-        teacher.update_parameters_name("teacher.")
-        self.seen_student, self.seen_teacher = Observed(student, maps, logits), Observed(teacher, maps, logits)
+        self.seen_student, self.given = Observed(student, maps, logits), teacher is None
+        if self.given:
+            self.inputs = (*self.inputs, "targets")
+        else:
+            for parameter in teacher.get_parameters():
+                parameter.requires_grad = False
+            teacher.update_parameters_name("teacher.")
+            self.seen_teacher = Observed(teacher, maps, logits)
         self.shared, self.each = hasattr(student, "projection"), hasattr(student, "projections")
         self.hidden_pairs, self.map_pairs = objective.pairs("hidden"), self._places("attention")
         self.relation_pairs = self._places("relations")
@@ -177,7 +187,11 @@ class DistillationLoss(nn.Cell):
         if self.logits == "masked_lm":
             positions = more[0]
         student = self.seen_student(rng, input_ids, token_type_ids, attention_mask, positions)
-        teacher = ops.stop_gradient(self.seen_teacher(None, input_ids, token_type_ids, attention_mask, positions))
+        teacher = ((), (), (), ())
+        if self.given:
+            teacher = ((), (), (), more[-1].reshape(student[3].shape))
+        else:
+            teacher = ops.stop_gradient(self.seen_teacher(None, input_ids, token_type_ids, attention_mask, positions))
         rows = ops.broadcast_to(counted.reshape((-1, 1)), (counted.shape[0], input_ids.shape[0] // counted.shape[0]))
         mask = ops.ones_like(attention_mask) if self.original else attention_mask
         mask = mask.astype(ms.float32) * rows.reshape((-1, 1))

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from ms_plm.config.places import place
 from ms_plm.config.recipe import Recipe
+from ms_plm.distill.answers import with_answers
 from ms_plm.distill.figures import DistillationEvaluator, task_batches
 from ms_plm.distill.objective import DistillationLoss
 from ms_plm.distill.opening import open_pair
@@ -39,8 +40,11 @@ def open_job(context: Context) -> Job:
     pair = open_pair(context, kind.head, (kind.labels or 1) if kind.labelled else None)
     tokenizer = own_tokenizer(recipe, recipe.method.teacher.from_, pair.tokenizer)
     task = kind.loss(pair.student) if losses.on_outputs else None
-    loss = DistillationLoss(pair.objective, pair.student, pair.teacher, "task" if task else "", task)
     samples = kind.samples(data.train.examples, tokenizer, training=True).rows
+    teacher = pair.teacher
+    if recipe.method.teacher.cache:
+        samples, teacher = with_answers(samples, kind, pair, context), None
+    loss = DistillationLoss(pair.objective, pair.student, teacher, "task" if task else "", task)
 
     def terms(model, kind, splits, lengths, batch, group) -> DistillationEvaluator:
         return DistillationEvaluator(loss, task_batches(splits, lengths, batch, group), group.sum)

@@ -86,6 +86,7 @@ def test_both_kinds_of_recipe_are_read() -> None:
         (changed("method", losses={"hiden": 1.0}), "did you mean method.losses.hidden?"),
         (changed("method", losses={"hidden": 0}), "method.losses.hidden.weight: expected greater than 0"),
         (changed("method", losses={"attention": {"measure": "kl"}}), "measure: kl needs of: probabilities"),
+        (changed("method", teacher={"from": "x", "cache": True}), "teacher.cache keeps logits only"),
         (changed("method", losses={"hidden": 1.0}), "train.checkpoint.best: without the terms prediction and labels"),
         (changed("train", checkpoint={"best": "accuracy"}), "train.checkpoint.best: a task is judged by its own"),
         (changed("method", teacher={}), "method.teacher.from: is missing"),

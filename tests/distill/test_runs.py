@@ -149,6 +149,21 @@ def test_the_second_stage_teaches_the_task(teacher: Path, inside: Path, tmp_path
     assert open_folder(tmp_path / "run/model").projection is None
 
 
+def test_answers_that_were_asked_for_once_teach_the_same(teacher: Path, inside: Path, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr("ms_plm.distill.answers.default_cache_folder", lambda: tmp_path / "cache")
+    losses, steps = "{prediction: {temperature: 2}, labels: 0.5}", {"train.steps": 6, "log.every": 1}
+    runs = {}
+    for name, cache in (("asked", False), ("first", True), ("again", True)):
+        (tmp_path / name).mkdir()
+        changes = {**steps, "method.teacher.cache": cache}
+        stage(tmp_path / name, teacher, inside / "run/model", losses, "metric", **changes)
+        runs[name] = [record["loss"] for record in records(tmp_path / name / "run", "train")]
+    assert len(list((tmp_path / "cache/answers").iterdir())) == 1
+    assert runs["first"] == runs["again"]
+    np.testing.assert_allclose(runs["first"], runs["asked"], rtol=1e-5)
+    assert "answers are read from" in (tmp_path / "again/run/train.log").read_text(encoding="utf-8")
+
+
 def renamed(teacher: Path, to: Path, labels: dict[str, str]) -> Path:
     """The teacher with other names of its labels."""
     to.mkdir()
