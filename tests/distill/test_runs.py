@@ -214,3 +214,20 @@ def test_what_cannot_be_compared_is_refused_before_training(base: Path, general:
     refused("width 16 of the student", "{relations: {heads: 3}}")
     refused("hidden_size of the student is 16, of the teacher 32", **{"method.initial_layers": [1]})
     refused("layer 1 of the student has 2 heads, layer 1 of the teacher 4", **{"model.from": None, **fresh})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
+def test_half_precision_learns_as_full_precision_does(general: Path, tmp_path: Path, precision: str) -> None:
+    ms_plm.run(general / "general.yaml", {"output.folder": str(tmp_path / "run"), "impl.precision": precision})
+    found, full = (records(folder, "evaluate")[-1] for folder in (tmp_path / "run", general / "run"))
+    for term in ("embedding", "hidden", "attention"):
+        assert found[term] == pytest.approx(full[term], rel=0.02)
+        assert found[term] != full[term]
+
+
+@pytest.mark.slow
+def test_micro_batches_change_nothing_but_rounding(general: Path, tmp_path: Path) -> None:
+    ms_plm.run(general / "general.yaml", {"output.folder": str(tmp_path / "run"), "impl.micro_batch": 2})
+    found, whole = (tiny_run.weights(folder / "run/model") for folder in (tmp_path, general))
+    assert max(np.abs(found[name] - whole[name]).max() for name in whole) < 1e-5
