@@ -15,6 +15,7 @@ from typing import Any
 from ms_plm.common.errors import UsageError, UserError
 from ms_plm.common.files import read_json, replacing_file
 from ms_plm.config.loading import load_recipe, save_resolved
+from ms_plm.config.places import place
 from ms_plm.config.recipe import Recipe
 from ms_plm.config.resuming import check_same
 from ms_plm.config.suite import Suite
@@ -204,6 +205,7 @@ def _made_of(recipe: Recipe, folder: Path, model_folder: Path) -> tuple[list[str
     parts, failed = [], False
     wanted = [("Filled in", _fill_in)] if recipe.output.examples else []
     wanted += [("Exported", _export)] if recipe.output.export else []
+    wanted += [("Teacher and student", _compare)] if recipe.output.compare else []
     for title, make in wanted:
         try:
             parts.append(f"{title}: {make(recipe, folder, model_folder)}")
@@ -285,3 +287,9 @@ def _export(recipe: Recipe, folder: Path, model_folder: Path) -> str:
     export = recipe.output.export
     target = folder / f"{export.head}.mindir"
     return export_mindir(model_folder, target, export.head, export.batch, export.length).describe()
+
+
+def _compare(recipe: Recipe, folder: Path, model_folder: Path) -> str:
+    from ms_plm.export import comparison_table
+
+    return "\n\n" + comparison_table([place(recipe.method.teacher.from_), model_folder])

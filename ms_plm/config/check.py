@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from ms_plm.common.errors import UserError
+from ms_plm.config.distillation import DistillMethod
 from ms_plm.config.grid import faults
 from ms_plm.config.model import ModelConfig
 from ms_plm.config.places import place
@@ -202,6 +203,9 @@ def _across_sections(recipe: Recipe) -> list[Complaint]:
             )
         )
     complaints += _beyond_positions(recipe)
+    if recipe.output.compare and not isinstance(recipe.method, DistillMethod):
+        text = f"sets teacher and student side by side, and kind {recipe.kind} has no teacher; remove it."
+        complaints.append(Complaint(("output", "compare"), text))
     complaints += [
         Complaint(("output", "examples"), f"text {number} has no [MASK] to fill in: {text[:80]!r}.")
         for number, text in enumerate(recipe.output.examples, 1)

@@ -240,6 +240,9 @@ class OutputSection(Section):
     folder: str | None = Field(None, description="run folder; default: runs/<recipe name>")
     examples: tuple[str, ...] = Field((), description="texts with [MASK] that are filled in at the end")
     export: ExportSection | None = None
+    compare: bool = Field(
+        False, description="distillation: size, FLOPs, latency and figures of teacher and student in the report"
+    )
     checkpoints: bool = Field(True, description="false: once the run is finished its checkpoints go; its model stays")
 
 
