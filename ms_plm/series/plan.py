@@ -109,7 +109,8 @@ def _node(recipe: Recipe | Suite, folder: Path, name: str, look: bool, **more: A
 def _part(recipe: Recipe, values: Mapping[str, Any], folder: Path) -> Recipe:
     """One of several: examples and exports are made of the result only."""
     made = changed(recipe, {**values, "output.folder": str(folder)})
-    return made.model_copy(update={"output": made.output.model_copy(update={"examples": (), "export": None})})
+    own = {"examples": (), "export": None, "compare": False}  # made once, of the result
+    return made.model_copy(update={"output": made.output.model_copy(update=own)})
 
 
 def _suite(suite: Suite, folder: Path, name: str, look: bool) -> Node:
