@@ -135,13 +135,14 @@ class Comparison:
 
     def explanation(self) -> list[str]:
         """What the figures mean, where they were measured, what is missing: a line each."""
-        machine = self.machine
+        machine, threads = self.machine, self.machine["threads"]
+        where = f"on this machine ({machine['device']}), {threads} thread{'s' if threads > 1 else ''}"
+        turns = f"{self.rounds} rounds of {self.calls} calls by turns after {WARM_UP} each"
         lines = [
             "In brackets: the first model's value divided by this one's. Parameters: encoder and pooler. FLOPs: of one "
             "sequence, 2 x multiply-adds of all matrix products.",
-            f"Latency: on this machine ({machine['device']}), {machine['threads']} threads; MindIR files (head "
-            f"{self.head}, batch 1, no padding) reloaded in one process, {self.rounds} rounds of {self.calls} calls by "
-            f"turns after {WARM_UP} each; load average {machine['load_before']} before, {machine['load_after']} after.",
+            f"Latency: {where}; MindIR files (head {self.head}, batch 1, no padding) reloaded in one process, {turns}; "
+            f"load average {machine['load_before']} before, {machine['load_after']} after.",
         ]
         if any(model.figures for model in self.models):
             lines.append("Held-out figures: what each folder's config.json records.")
