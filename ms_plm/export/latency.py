@@ -46,11 +46,12 @@ def measure(plan: dict[str, Any]) -> list[list[list[float]]]:
 
     ms.set_device(plan["device"])
     ms.set_context(mode=ms.GRAPH_MODE)
-    found = []
-    for length, files in zip(plan["lengths"], plan["files"], strict=True):
-        calls = [_call(file, length, plan["vocabulary"]) for file in files]
-        found.append(take_turns(calls, plan["warm_up"], plan["rounds"], plan["calls"]))
-    return found
+    return [
+        take_turns(
+            [_call(file, length, plan["vocabulary"]) for file in files], plan["warm_up"], plan["rounds"], plan["calls"]
+        )
+        for length, files in zip(plan["lengths"], plan["files"], strict=True)
+    ]
 
 
 def _call(file: str, length: int, vocabulary: int) -> Callable[[], Any]:
