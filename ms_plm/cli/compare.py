@@ -19,8 +19,8 @@ prints a table like this one (shortened):
   |--------------------------|--------------------------:|---------------------------:|
   | layers x hidden          | 12 x 768 (12 heads, 3072) |   4 x 312 (12 heads, 1200) |
   | parameters               |                   109.5 M |            14.35 M (7.63x) |
-  | FLOPs, length 128        |                   22.35 B |           1.247 B (17.92x) |
-  | latency, length 128, min |                  151.0 ms |           17.00 ms (8.88x) |
+  | FLOPs, length 128        |                   22.35 B |           1.247 B (17.91x) |
+  | latency, length 128, min |                  284.7 ms |          28.13 ms (10.12x) |
 
 The first model is the one that the others are compared with. Every model is exported as MindIR for batch 1 and each
 length, which is checked against the model, and the files are reloaded in one new process and take turns there. Models

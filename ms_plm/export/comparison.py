@@ -74,6 +74,8 @@ def compare_models(
         plan |= {"warm_up": WARM_UP, "rounds": rounds, "calls": calls}
         seconds = _measure(exported, plan, threads, problems)
     machine["load_after"] = _load()
+    if max(machine["load_before"], machine["load_after"] - threads) > cores() / 2:
+        notes.append("Other work ran on this machine meanwhile, which bends latencies and their ratios: measure again.")
     models = [
         replace(
             model,

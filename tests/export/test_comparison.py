@@ -58,7 +58,7 @@ def compared(folders, tmp_path_factory):
 
 @pytest.fixture
 def exports(monkeypatch):
-    """What would have been exported; every call takes a millisecond, and a bit less from model to model."""
+    """What would have been exported, on an idle machine; the second model is twice as fast, the third three times."""
     found = []
 
     def export_mindir(folder, output, head, batch, length):
@@ -72,6 +72,7 @@ def exports(monkeypatch):
 
     monkeypatch.setattr(comparison, "export_mindir", export_mindir)
     monkeypatch.setattr(comparison, "run_module", run_module)
+    monkeypatch.setattr(comparison, "_load", lambda: 0.0)
     return found
 
 
@@ -193,6 +194,12 @@ def test_a_measurement_that_fails_leaves_the_sizes(exports, monkeypatch):
     assert found.problems == ("latency: the measuring process failed (exit code -9: no output)",)
     assert found.models[0].seconds == {}
     assert "| parameters" in found.table()
+
+
+def test_a_busy_machine_is_told(exports, monkeypatch):
+    assert compare_models([GOLDENS / "bert", SMALL], [8]).notes == ()
+    monkeypatch.setattr(comparison, "_load", lambda: 2.0 * cores() + 1)
+    assert "Other work ran on this machine" in comparison_table([GOLDENS / "bert", SMALL], [8])
 
 
 def test_folders_of_the_same_name_are_told_apart_by_more_of_their_path(exports, tmp_path):
