@@ -140,14 +140,14 @@ def _common_head(models: Sequence[Compared]) -> tuple[str, list[str]]:
     heads, tasks = {m.name: m.head for m in models}, {m.name: m.task for m in models if m.figures}
     notes = []
     if len(set(tasks.values())) > 1:
-        notes.append(f"The figures are not of the same task: {_listed(tasks)}.")
+        notes.append(f"The figures are not of the same task: {_listed(tasks, 'unknown')}.")
     if len(set(heads.values())) == 1:
         return models[0].head or "encoder", notes
-    return "encoder", [*notes, f"The encoders are exported, as the heads differ: {_listed(heads)}."]
+    return "encoder", [*notes, f"The encoders are exported, as the heads differ: {_listed(heads, 'none')}."]
 
 
-def _listed(said: Mapping[str, str | None]) -> str:
-    return ", ".join(f"{name} {value or 'unknown'}" for name, value in said.items())
+def _listed(said: Mapping[str, str | None], absent: str) -> str:
+    return ", ".join(f"{name} {value or absent}" for name, value in said.items())
 
 
 def _export_all(

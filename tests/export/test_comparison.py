@@ -177,6 +177,12 @@ def test_heads_and_tasks_that_differ_are_told(exports, tmp_path):
     assert "one sequence_classification, two token_classification" in found.table()
 
 
+def test_a_model_without_a_head_for_a_task_makes_all_encoders(exports):
+    found = compare_models([GOLDENS / "bert", SMALL], [8])
+    assert [head for _, head, *_ in exports] == ["encoder"] * 2
+    assert "bert none, bert_sequence_classification sequence_classification" in found.table()
+
+
 def test_three_models_are_compared_with_the_first(exports):
     folders = [GOLDENS / "bert", SMALL, GOLDENS / "nezha_k8"]
     rows = {row.title: row for row in compare_models(folders, [8]).rows()}
@@ -197,7 +203,7 @@ def test_a_measurement_that_fails_leaves_the_sizes(exports, monkeypatch):
 
 
 def test_a_busy_machine_is_told(exports, monkeypatch):
-    assert compare_models([GOLDENS / "bert", SMALL], [8]).notes == ()
+    assert "Other work" not in comparison_table([GOLDENS / "bert", SMALL], [8])
     monkeypatch.setattr(comparison, "_load", lambda: 2.0 * cores() + 1)
     assert "Other work ran on this machine" in comparison_table([GOLDENS / "bert", SMALL], [8])
 
