@@ -31,6 +31,7 @@ VERBS = {
     "attention": "draw what the heads of a model look at",
     "convert": "turn a published checkpoint into a model folder, and back",
     "export": "write a model as a file for deployment",
+    "compare": "tell models apart by size, FLOPs and speed",
     "inspect": "look into a folder or file and verify it",
     "doctor": "check this machine and installation",
     "env": "print the environment that a device needs before the start",

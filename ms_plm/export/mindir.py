@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,18 +19,15 @@ from safetensors.numpy import save_file
 from ms_plm.common.errors import UserError
 from ms_plm.common.files import fsync_path, full_disk_named, sha256_file, write_json
 from ms_plm.config.model import ModelConfig
+from ms_plm.export.process import ProcessFailed, run_module
 from ms_plm.export.signature import DYNAMIC, TensorFacts, read_signature
 from ms_plm.export.wrappers import GRAPHS, INPUTS
 from ms_plm.kernels import Call, Kernels
 from ms_plm.models.folder import ModelFolder, open_folder
 
 TOLERANCE = 1e-5
-_SECONDS = 1800
-"""Longest time that the new process may take."""
 _CASES = ((2, 23), (3, 41))
 """Batch and length of the inputs for comparison, where the file leaves them free."""
-_LAUNCHER = ("MS_ROLE", "MS_SCHED_HOST", "MS_SCHED_PORT", "MS_WORKER_NUM", "MS_NODE_ID", "RANK_ID", "RANK_SIZE")
-"""Settings of msrun that a process of its own must not see."""
 
 
 @dataclass(frozen=True)
@@ -204,27 +198,13 @@ def _random_inputs(config: ModelConfig, shape: tuple[int, int], seed: int) -> di
 
 
 def _in_new_process(file: Path, cases: Path) -> list[float]:
-    environment = {key: value for key, value in os.environ.items() if key not in _LAUNCHER}
-    package = str(Path(__file__).resolve().parents[2])
-    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [package, environment.get("PYTHONPATH")]))
-    environment.setdefault("GLOG_v", "3")
-    command = [sys.executable, "-m", "ms_plm.export.verify", str(file.resolve()), str(cases.resolve())]
-    command.append(ms.get_context("device_target"))
+    arguments = [str(file.resolve()), str(cases.resolve()), ms.get_context("device_target")]
     try:
-        done = subprocess.run(
-            command, cwd=cases, env=environment, capture_output=True, text=True, timeout=_SECONDS, check=False
-        )
-    except subprocess.TimeoutExpired as error:
+        return run_module("ms_plm.export.verify", arguments, cases)
+    except ProcessFailed as error:
         raise UserError(
-            f"{file.name}: reloading it in a new process took more than {_SECONDS} s. The file was removed."
+            f"{file.name}: it cannot be run after reloading in a new process ({error}). The file was removed."
         ) from error
-    if done.returncode:
-        lines = [line for line in done.stderr.splitlines() if line.strip()] or ["no output"]
-        raise UserError(
-            f"{file.name}: it cannot be run after reloading in a new process (exit code {done.returncode}): "
-            f"{lines[-1].strip()[:500]} The file was removed."
-        )
-    return json.loads(done.stdout.strip().splitlines()[-1])
 
 
 @contextmanager

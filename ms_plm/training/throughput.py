@@ -1,8 +1,23 @@
-"""Floating-point operations of a training step, for the share of a device's peak that is used."""
+"""How much a model computes and holds: for the share of a device's peak that is used, and to compare models."""
 
 from __future__ import annotations
 
 from ms_plm.config.model import ModelConfig
+
+
+def layer_multiply_adds(config: ModelConfig, length: int) -> int:
+    """Multiply-adds per token of all matrix products in the layers, forward.
+
+    Args:
+        config: the model.
+        length: S.
+    """
+    size, total = config.hidden_size, 0
+    for layer in range(config.num_hidden_layers):
+        width = config.heads(layer) * config.attention_head_size
+        products = 2 if config.position_embedding_type != "functional_relative" else 4
+        total += 4 * size * width + products * length * width + 2 * size * config.intermediate(layer)
+    return total
 
 
 def training_flops(config: ModelConfig, length: int, masked_share: float) -> float:
@@ -13,13 +28,9 @@ def training_flops(config: ModelConfig, length: int, masked_share: float) -> flo
         length: S.
         masked_share: share of positions that pass through the masked-LM head.
     """
-    size, total = config.hidden_size, 0.0
-    for layer in range(config.num_hidden_layers):
-        width = config.heads(layer) * config.attention_head_size
-        products = 2 if config.position_embedding_type != "functional_relative" else 4
-        total += 4 * size * width + products * length * width + 2 * size * config.intermediate(layer)
-    total += masked_share * (size * size + size * config.vocab_size)
-    return 6.0 * total
+    size = config.hidden_size
+    head = masked_share * (size * size + size * config.vocab_size)
+    return 6.0 * (layer_multiply_adds(config, length) + head)
 
 
 def parameter_count(config: ModelConfig) -> int:
