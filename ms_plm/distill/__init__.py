@@ -1,0 +1,1 @@
+"""TinyBERT: distillation, data augmentation, the search for layer maps."""
