@@ -6,7 +6,7 @@ As in TinyBERT's data augmentation (Jiao et al., arXiv 1909.10351) the model rea
 - Words of all sentences share batches, and logits are computed for masked places only.
 - Sentences that are too long are cut around the word.
 - What is no word (continuations, special tokens, punctuation) is left out before the best ones are taken, not after,
-  and so is the word itself.
+  and so is the word itself. Stop words are no candidates: "not" would turn the label round.
 - A Chinese word of n characters is masked as a whole, n times [MASK]. Its candidates are the words of n characters with
   the largest product of the characters' probabilities, as far as the segmenter takes them for one word.
 """
@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ms_plm.distill.augmentation.words import Word
+from ms_plm.distill.augmentation.words import Word, is_chinese, is_spelled
 from ms_plm.models.model import Model
 from ms_plm.tasks.fill_mask import PlaceLogits
 from ms_plm.tokenization import CHINESE, Segmenter, Tokenizer
@@ -90,8 +90,7 @@ class MaskedCandidates:
             part = [asked[number] for number in numbers]
             places = iter(self._places(part, length))
             for number, one in zip(numbers, part, strict=True):
-                best = [next(places) for _ in range(one.word.count)]
-                found[number] = self._words(one, best) if one.word.chinese else self._tokens(one, *best)
+                found[number] = self.choose(one, [next(places) for _ in range(one.word.count)])
             finished += len(numbers)
             if done:
                 done(finished / len(asked))
@@ -160,6 +159,10 @@ class MaskedCandidates:
             order = near[np.lexsort((near, -scores[near]))]
             yield usable[order], scores[order] - total
 
+    def choose(self, one: Asked, best: Sequence[tuple[np.ndarray, np.ndarray]]) -> list[str]:
+        """A word's candidates from what `best` gave for each of its places."""
+        return self._words(one, best) if one.word.chinese else self._tokens(one, *best)
+
     def _tokens(self, one: Asked, best: tuple[np.ndarray, np.ndarray]) -> list[str]:
         entries = self._tokenizer.vocabulary
         itself = entries[one.ids[one.word.first]].lower()
@@ -175,7 +178,8 @@ class MaskedCandidates:
             if np.exp(value / word.count) < self._least or len(found) == self._most:
                 break
             text = "".join(entries[token] for token in tokens)
-            if text != itself and (word.count == 1 or self._cut is None or self._cut(text) == [text]):
+            whole = word.count == 1 or self._cut is None or self._cut(text) == [text]
+            if text != itself and whole and is_chinese(text):
                 found.append(text)
         return found
 
@@ -195,14 +199,12 @@ def _combined(best: Sequence[tuple[np.ndarray, np.ndarray]], most: int) -> list[
 
 
 def _usable(tokenizer: Tokenizer) -> tuple[np.ndarray, np.ndarray]:
-    """Ids of words of letters and digits, two at least, and of single Chinese characters."""
+    """Ids of words of letters, and of single Chinese characters."""
     spelled, characters = [], []
     for number, entry in enumerate(tokenizer.vocabulary):
-        if number in tokenizer.special_ids or tokenizer.continuation[number] or not entry.isalnum():
-            continue
-        chinese = [bool(CHINESE[ord(character)]) for character in entry]
-        if not any(chinese):
-            spelled += [number] if len(entry) > 1 else []
-        elif len(entry) == 1:
+        chinese = any(CHINESE[ord(character)] for character in entry)
+        if chinese and len(entry) == 1:
             characters.append(number)
+        elif not chinese and is_spelled(entry):  # continuations and special tokens have signs, [unused1] has a digit
+            spelled.append(number)
     return np.array(spelled, np.int64), np.array(characters, np.int64)

@@ -12,6 +12,7 @@ import numpy as np
 
 from ms_plm.common.errors import UserError
 from ms_plm.data.benchmarks.files import Place, lines
+from ms_plm.distill.augmentation.words import is_spelled
 
 _LOOKED_AT = 100
 """Lines from which the number of dimensions is told."""
@@ -40,9 +41,8 @@ class WordVectors:
     def load(cls, path: Path, most: int = 100_000) -> WordVectors:
         """Read a file with a word and its numbers a line, separated by spaces; the first line may count both.
 
-        The numbers are taken from the end, since words of some files hold spaces. Only words of two letters or more,
-        and nothing but letters, are kept: others are neither looked up nor proposed. Of a word that stands there
-        twice, the first counts.
+        The numbers are taken from the end, since words of some files hold spaces. Only what `is_spelled` is kept:
+        other words are neither looked up nor proposed. Of a word that stands there twice, the first counts.
 
         Args:
             path: the file.
@@ -63,7 +63,7 @@ class WordVectors:
                 continue
             word, *cells = text.rstrip(" ").rsplit(" ", dimensions)
             vector = _numbers(cells, dimensions, place)
-            if word not in words and len(word) > 1 and word.isalpha() and vector.any():
+            if word not in words and is_spelled(word) and vector.any():
                 vectors[len(words)] = vector / np.linalg.norm(vector)
                 words[word] = len(words)
         if not words:

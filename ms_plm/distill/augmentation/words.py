@@ -45,8 +45,8 @@ class ReadText:
 def read_texts(texts: Sequence[str], tokenizer: Tokenizer, segmenter: Segmenter) -> list[ReadText]:
     """Texts with the words in them that may be replaced.
 
-    A word is what BERT's tokenizer takes for one, if it has two letters at least and nothing but letters; neighbouring
-    Chinese characters are put together by the segmenter. Stop words stay, and what the vocabulary does not know.
+    A word is what BERT's tokenizer takes for one, see `is_spelled`; neighbouring Chinese characters are put together by
+    the segmenter. What the vocabulary does not know stays.
     """
     return [
         _read(text, pieces, tokenizer, segmenter) for text, pieces in zip(texts, tokenizer.pieces(texts), strict=True)
@@ -73,10 +73,8 @@ def _spelled(
         begin, end = int(offsets[first, 0]), int(offsets[after - 1, 1])
         while end < len(text) and unicodedata.combining(text[end]):  # an accent that the tokenizer dropped
             end += 1
-        letters = unicodedata.normalize("NFC", text[begin:end])
-        if len(letters) < 2 or not letters.isalpha() or chinese[begin:end].any():
-            continue
-        if letters.lower() not in stop_words.ENGLISH and ids[first] != tokenizer.unk_id:
+        known = ids[first] != tokenizer.unk_id and not chinese[begin:end].any()
+        if known and is_spelled(unicodedata.normalize("NFC", text[begin:end])):
             yield Word(begin, end, first, after - first, False)
 
 
@@ -92,12 +90,18 @@ def _chinese(
     begin = 0
     for found in segmenter.cut(encodable(text)) if segmenter.cut else text:
         end = begin + len(found)
-        if end - begin <= LONGEST_CHINESE and chinese[begin:end].all() and not _stays(found):
+        if end - begin <= LONGEST_CHINESE and chinese[begin:end].all() and is_chinese(found):
             first, after = np.searchsorted(offsets[:, 0], (begin, end)).tolist()
             if after - first == end - begin and tokenizer.unk_id not in ids[first:after]:
                 yield Word(begin, end, first, after - first, True)
         begin = end
 
 
-def _stays(word: str) -> bool:
-    return word in stop_words.CHINESE or word.isnumeric()
+def is_spelled(word: str) -> bool:
+    """Whether a word may give way, or come in another's place: two letters at least, nothing else, no stop word."""
+    return len(word) > 1 and word.isalpha() and word.lower() not in stop_words.ENGLISH
+
+
+def is_chinese(word: str) -> bool:
+    """The same for a word of Chinese characters: no stop word, no numeral."""
+    return word not in stop_words.CHINESE and not word.isnumeric()
