@@ -66,6 +66,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     words.add_argument(
         "--length", type=int, default=128, metavar="N", help="tokens the model sees, both copies (default 128)"
     )
+    words.add_argument(
+        "--together",
+        type=int,
+        default=1,
+        metavar="N",
+        help="words of a sentence masked at once (default 1: one by one)",
+    )
     words.add_argument("--segmenter", choices=("auto", "rjieba", "none"), default="auto", help="of Chinese words")
     draws = parser.add_argument_group("what is drawn")
     draws.add_argument(
@@ -122,6 +129,7 @@ def _check(args: argparse.Namespace) -> None:
         ("least_probability", 0, 1),
         ("least_cosine", -1, 1),
         ("length", 16, 512),
+        ("together", 1, 512),
         ("variants", 1, 1000),
         ("replace", 0, 1),
         ("preview", 1, None),
@@ -158,7 +166,14 @@ def _augmenter(args: argparse.Namespace) -> Augmenter:
     model, tokenizer = open_model(find_model_folder(args.model), args.device, head="masked_lm", much=True)
     segmenter = load_segmenter(args.segmenter)
     masked = MaskedCandidates(
-        model, tokenizer, segmenter, args.candidates, args.least_probability, args.length, not args.masked_alone
+        model,
+        tokenizer,
+        segmenter,
+        args.candidates,
+        args.least_probability,
+        args.length,
+        args.together,
+        not args.masked_alone,
     )
     return Augmenter(tokenizer, segmenter, masked, vectors, args.candidates, args.least_cosine)
 

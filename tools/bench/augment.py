@@ -1,16 +1,23 @@
-"""Speed of data augmentation beside one forward a word, as TinyBERT's code does it: both in one process, taking turns.
+"""Speed of data augmentation beside one forward a word, as TinyBERT's code does it: all in one process, taking turns.
 
     python tools/bench/augment.py GLUE/SST-2 --vocab MODEL_FOLDER [--rows 200] [--layers 6] [--hidden 384] [--rounds 3]
 
-The same BERT with random weights, the same texts, candidates and draws. One forward a word computes logits of every
-position (as the original does) or, which is fairer, of the masked one; its rows are padded to our lengths, since in
-graph mode every length is a graph. All graphs are compiled before the clock starts, and what that took is told.
-Sentences are those of the data set, not the variants; tokenization, sampling and making the rows are in the time.
+The same BERT with random weights, the same texts and draws, and the same candidates (their share is told), except where
+several words of a sentence are masked together. One forward a word, batch 1:
+
+    load, every     the model as `ms_plm.load` gives it, logits of every position, as the original computes them
+    every           the same with the kernels that augmentation takes
+    mask            logits of the masked position only
+
+Its rows are padded to our lengths, since in graph mode every length is a graph. All graphs are compiled before the
+clock starts. Sentences are those of the data set, not the variants; tokenization, sampling and making the rows are in
+the time. Seconds of processor, on all cores, are what other work on the machine changes least.
 """
 
 from __future__ import annotations
 
 import argparse
+import resource
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -24,11 +31,12 @@ from ms_plm.config.model import ModelConfig
 from ms_plm.data.benchmarks import TASKS, TextExample, read_split
 from ms_plm.distill.augmentation.augment import Augmenter, Sampling
 from ms_plm.distill.augmentation.candidates import Asked, MaskedCandidates
+from ms_plm.distill.augmentation.words import Word, read_texts
 from ms_plm.kernels import Call, Kernels
 from ms_plm.models.model import Model
 from ms_plm.tokenization import Tokenizer, load_segmenter
 
-OURS, MASKED, EVERY = "batches", "one forward a word, logits of the mask", "one forward a word, logits of all"
+OURS = "batches"
 
 
 class OneForwardAWord:
@@ -37,23 +45,24 @@ class OneForwardAWord:
     def __init__(self, masked: MaskedCandidates, model: Model, every: bool) -> None:
         self.masked, self.model, self.every = masked, model, every
 
-    def __call__(self, asked: Sequence[Asked], done: Callable[[float], None] | None = None) -> list[list[str]]:
-        return [self._candidates(one) for one in asked]
+    def __call__(self, asked: Sequence[Asked], done: Callable[[float], None] | None = None) -> list[list[list[str]]]:
+        return [[self._candidates(one.ids, word) for word in one.words] for one in asked]
 
-    def _candidates(self, one: Asked) -> list[str]:
-        inputs, (rows, columns) = self.masked.rows([one], self.masked.row_length(one), 1)
+    def _candidates(self, ids: np.ndarray, word: Word) -> list[str]:
+        inputs, (rows, columns) = self.masked.rows([Asked(ids, (word,))], self.masked.row_length(ids), 1)
         if self.every:
             logits = self.model(*inputs).prediction_logits.asnumpy()[rows, columns]
         else:
             places = Tensor(columns.astype(np.int32))  # of a batch of one row
             logits = self.model(*inputs, None, places).prediction_logits.asnumpy()
-        return self.masked.choose(one, list(self.masked.best(logits, np.full(len(rows), one.word.chinese))))
+        return self.masked.choose(ids, word, list(self.masked.best(logits, np.full(len(rows), word.chinese))))
 
 
-def timed(augmenter: Augmenter, examples: Sequence[TextExample], sampling: Sampling) -> tuple[float, list]:
-    start = time.perf_counter()
-    rows = [row for group in augmenter(examples, sampling) for row in group]
-    return time.perf_counter() - start, rows
+def timed(augmenter: Augmenter, examples: Sequence[TextExample]) -> tuple[float, float, list]:
+    """Seconds, seconds of processor, and what was made."""
+    start, used = time.perf_counter(), time.process_time()
+    rows = [row for group in augmenter(examples, Sampling()) for row in group]
+    return time.perf_counter() - start, time.process_time() - used, rows
 
 
 def main() -> None:
@@ -63,6 +72,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=200, help="%(default)s")
     parser.add_argument("--layers", type=int, default=6, help="%(default)s")
     parser.add_argument("--hidden", type=int, default=384, help="%(default)s")
+    parser.add_argument("--together", type=int, nargs="*", default=[4], help="words masked at once, besides 1 (4)")
     parser.add_argument("--rounds", type=int, default=3, help="turns of each (%(default)s)")
     args = parser.parse_args()
     ms.set_device("CPU")
@@ -79,37 +89,51 @@ def main() -> None:
         position_embedding_type="absolute",
     )
     model = Model(config, "masked_lm", Kernels(Call(training=True))).initialise(1)
-    model.set_train(False)
+    loaded = Model(config, "masked_lm").initialise(1)
+    for one in (model, loaded):
+        one.set_train(False)
     masked = MaskedCandidates(model, tokenizer, segmenter)
-    ways = {OURS: masked, **{way: OneForwardAWord(masked, model, way == EVERY) for way in (MASKED, EVERY)}}
+    ways = {
+        OURS: masked,
+        **{f"{OURS}, {n} together": MaskedCandidates(model, tokenizer, segmenter, together=n) for n in args.together},
+        "one forward a word: mask": OneForwardAWord(masked, model, every=False),
+        "one forward a word: every": OneForwardAWord(masked, model, every=True),
+        "one forward a word: load, every": OneForwardAWord(masked, loaded, every=True),
+    }
     augmenters = {way: Augmenter(tokenizer, segmenter, finder) for way, finder in ways.items()}
-    compiled = {way: _compile(augmenter, masked, examples, tokenizer) for way, augmenter in augmenters.items()}
-    seconds: dict[str, list[float]] = {way: [] for way in ways}
+    of_each_length = one_of_each_length(examples, masked, tokenizer, segmenter)
+    compiling = {way: timed(augmenter, of_each_length)[0] for way, augmenter in augmenters.items()}
+    figures: dict[str, list[tuple[float, float]]] = {way: [] for way in ways}
     made = {}
     for _ in range(args.rounds):
         for way, augmenter in augmenters.items():
             augmenter.counts.clear()
-            took, made[way] = timed(augmenter, examples, Sampling())
-            seconds[way].append(took)
-    words = augmenters[OURS].counts["masked"]
-    print(f"{len(examples)} sentences, {words} masked words, {len(made[OURS])} rows; {args.layers} x {args.hidden}")
-    best = min(seconds[OURS])
-    for way, took in seconds.items():
+            *took, made[way] = timed(augmenter, examples)
+            figures[way].append(tuple(took))
+    report(figures, made, compiling, len(examples), augmenters[OURS].counts["masked"])
+
+
+def one_of_each_length(examples, masked: MaskedCandidates, tokenizer: Tokenizer, segmenter) -> list[TextExample]:
+    """Of every padded length one example whose words are masked: what compiles all graphs."""
+    found = {}
+    for example, read in zip(examples, read_texts([e.text for e in examples], tokenizer, segmenter), strict=True):
+        if any(word.count == 1 for word in read.words):
+            found[masked.row_length(read.ids)] = example
+    return list(found.values())
+
+
+def report(figures: dict, made: dict, compiling: dict, sentences: int, words: int) -> None:
+    print(f"{sentences} sentences, {words} masked words, {len(made[OURS])} rows")
+    print(f"{'':34}sentences/s  (median)  times ours   by processor  same rows  compiling s")
+    best = [min(values) for values in zip(*figures[OURS], strict=True)]
+    for way, runs in figures.items():
+        seconds, processor = zip(*runs, strict=True)
         same = np.mean([one == other for one, other in zip(made[OURS], made[way], strict=False)])
         print(
-            f"{way:40} {len(examples) / min(took):7.1f} sentences/s"
-            f" (median {len(examples) / statistics.median(took):.1f});"
-            f" {min(took) / best:.2f} times our time; {same:.1%} same rows; compiling {compiled[way]:.1f} s"
+            f"{way:34}{sentences / min(seconds):11.1f} {sentences / statistics.median(seconds):9.1f} "
+            f"{min(seconds) / best[0]:11.2f} {min(processor) / best[1]:14.2f} {same:10.1%} {compiling[way]:12.1f}"
         )
-
-
-def _compile(augmenter: Augmenter, masked: MaskedCandidates, examples: Sequence[TextExample], tokenizer) -> float:
-    """Seconds of a first pass over one sentence of every padded length."""
-    by_length = {}
-    for example in examples:
-        ids = tokenizer.pieces([example.text])[0].ids
-        by_length[masked.row_length(Asked(ids, None))] = example
-    return timed(augmenter, list(by_length.values()), Sampling())[0]
+    print(f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB")
 
 
 if __name__ == "__main__":

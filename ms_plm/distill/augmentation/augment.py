@@ -7,6 +7,7 @@ original leaves the last a' beside every b'.)
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -19,11 +20,11 @@ from ms_plm.data.benchmarks import TextExample, record_of
 from ms_plm.distill.augmentation.candidates import Asked, MaskedCandidates
 from ms_plm.distill.augmentation.sampling import variants
 from ms_plm.distill.augmentation.vectors import WordVectors
-from ms_plm.distill.augmentation.words import ReadText, Word, read_texts
+from ms_plm.distill.augmentation.words import ReadText, read_texts
 from ms_plm.tokenization import Segmenter, Tokenizer, encodable
 
-TOGETHER = 256
-"""Examples whose words share batches."""
+TOGETHER = 2048
+"""Examples whose words share batches, so that few batches are not full."""
 VARIANTS = {
     "glue/cola": 30,
     "glue/mnli": 10,
@@ -116,18 +117,22 @@ class Augmenter:
             read.text: _Known(read, [[] for _ in read.words])
             for read in read_texts(texts, self._tokenizer, self._segmenter)
         }
-        places = [(one, number) for one in known.values() for number in range(len(one.read.words))]
-        masked = [place for place in places if _is_masked(_word(*place))]
-        others = [place for place in places if not _is_masked(_word(*place))]
-        found = self._masked([Asked(one.read.ids, _word(one, number)) for one, number in masked], done)
-        self._take(masked, found, "masked")
+        places = [(one, n) for one in known.values() for n in range(len(one.read.words))]
+        masked, spelled = ([place for place in places if _is_masked(*place) == kind] for kind in (True, False))
+        numbers: dict[str, list[int]] = {}
+        for one, n in masked:
+            numbers.setdefault(one.read.text, []).append(n)
+        asked = [
+            Asked(known[text].read.ids, tuple(known[text].read.words[n] for n in of)) for text, of in numbers.items()
+        ]
+        self._take(masked, itertools.chain.from_iterable(self._masked(asked, done)), "masked")
         if self._vectors is None:
-            self.counts["pieces"] += len(others)
+            self.counts["pieces"] += len(spelled)
         else:
-            spelled = [one.read.text[_word(one, n).begin : _word(one, n).end] for one, n in others]
-            words = list(dict.fromkeys(spelled))
-            near = dict(zip(words, self._vectors.neighbours(words, self._most, self._least), strict=True))
-            self._take(others, [near[word] for word in spelled], "vectors")
+            words = [_spelling(*place) for place in spelled]
+            different = list(dict.fromkeys(words))
+            near = dict(zip(different, self._vectors.neighbours(different, self._most, self._least), strict=True))
+            self._take(spelled, (near[word] for word in words), "vectors")
         return known
 
     def _take(self, places: Iterable[tuple[_Known, int]], found: Iterable[list[str]], way: str) -> None:
@@ -140,12 +145,14 @@ def _texts(example: TextExample) -> tuple[str, ...]:
     return (example.text,) if example.pair is None else (example.text, example.pair)
 
 
-def _word(one: _Known, number: int) -> Word:
-    return one.read.words[number]
-
-
-def _is_masked(word: Word) -> bool:
+def _is_masked(one: _Known, number: int) -> bool:
+    word = one.read.words[number]
     return word.chinese or word.count == 1
+
+
+def _spelling(one: _Known, number: int) -> str:
+    word = one.read.words[number]
+    return one.read.text[word.begin : word.end]
 
 
 def _rows(example: TextExample, row: int, known: dict[str, _Known], sampling: Sampling) -> Iterator[dict[str, Any]]:

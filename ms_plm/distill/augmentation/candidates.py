@@ -4,7 +4,9 @@ As in TinyBERT's data augmentation (Jiao et al., arXiv 1909.10351) the model rea
 [SEP] the sentence as it was [SEP]` and its best tokens for the mask are the candidates. Ours and not the original's:
 
 - Words of all sentences share batches, and logits are computed for masked places only.
-- Sentences that are too long are cut around the word.
+- Several words of a sentence may be masked at once, which is faster by as much; their neighbours are left in place
+  where possible, and the sentence as it was still shows what stood there. The original masks one.
+- Sentences that are too long are cut around the words.
 - What is no word (continuations, special tokens, punctuation) is left out before the best ones are taken, not after,
   and so is the word itself. Stop words are no candidates: "not" would turn the label round.
 - A Chinese word of n characters is masked as a whole, n times [MASK]. Its candidates are the words of n characters with
@@ -23,9 +25,9 @@ from ms_plm.models.model import Model
 from ms_plm.tasks.fill_mask import PlaceLogits
 from ms_plm.tokenization import CHINESE, Segmenter, Tokenizer
 
-TOKENS = 1024
+TOKENS = 512
 """Of a batch, padding included: enough for matrix products to run at full speed, little to hold."""
-LENGTHS = (16, 32, 48, 64, 96, 128, 192, 256, 384, 512)
+LENGTHS = (*range(16, 64, 8), *range(64, 128, 16), *range(128, 256, 32), *range(256, 513, 64))
 """To which rows are padded; each is a graph to compile. The row alone decides, so its candidates do not depend on what
 stands beside it."""
 _SPELLINGS = 3
@@ -38,10 +40,10 @@ _TRIED = 20
 
 @dataclass(frozen=True)
 class Asked:
-    """A word for which candidates are wanted, and the pieces of its text, int32 `[n]`."""
+    """The pieces of a text, int32 `[n]` without special tokens, and words of it that are masked together."""
 
     ids: np.ndarray
-    word: Word
+    words: tuple[Word, ...]
 
 
 class MaskedCandidates:
@@ -54,6 +56,7 @@ class MaskedCandidates:
         most: candidates of each word.
         least: smallest probability of a candidate; of a Chinese word the geometric mean over its characters.
         length: longest row in tokens, special tokens included; a model's absolute positions may allow fewer.
+        together: so many words of a sentence are masked at once.
         beside_original: whether the sentence as it was stands behind the masked one.
 
     Raises:
@@ -68,33 +71,50 @@ class MaskedCandidates:
         most: int = 15,
         least: float = 0.0,
         length: int = 128,
+        together: int = 1,
         beside_original: bool = True,
     ) -> None:
         self._logits, self._tokenizer, self._cut = PlaceLogits(model), tokenizer, segmenter.cut
-        self._most, self._least, self._beside_original = most, least, beside_original
+        self._most, self._least = most, least
+        self._together, self._beside_original = together, beside_original
         limit = min(length, model.limit or length)
         self.lengths = (*(known for known in LENGTHS if known < limit), limit)
         self._room = (limit - 3) // 2 if beside_original else limit - 2
         self._spelled, self._characters = _usable(tokenizer)
 
-    def __call__(self, asked: Sequence[Asked], done: Callable[[float], None] | None = None) -> list[list[str]]:
-        """Candidates of each word, the most probable first; none where nothing is probable enough.
+    def __call__(self, asked: Sequence[Asked], done: Callable[[float], None] | None = None) -> list[list[list[str]]]:
+        """Candidates of each word of each text, the most probable first; none where nothing is probable enough.
 
         Args:
-            asked: words of any texts.
-            done: told the share of the words that are done, after every batch.
+            asked: texts, and the words of each for which candidates are wanted.
+            done: told the share of the work that is done, after every batch.
         """
-        found: list[list[str]] = [[] for _ in asked]
+        found: list[list[list[str]]] = [[[] for _ in one.words] for one in asked]
+        rows = [(number, places) for number, one in enumerate(asked) for places in self.split(one)]
         finished = 0
-        for numbers, length in self._batches(asked):
-            part = [asked[number] for number in numbers]
-            places = iter(self._places(part, length))
-            for number, one in zip(numbers, part, strict=True):
-                found[number] = self.choose(one, [next(places) for _ in range(one.word.count)])
-            finished += len(numbers)
+        for part, length in self._batches(asked, rows):
+            masked = [_part(asked[number], places) for number, places in part]
+            best = iter(self._best(masked, length))
+            for (number, places), one in zip(part, masked, strict=True):
+                for place, word in zip(places, one.words, strict=True):
+                    found[number][place] = self.choose(one.ids, word, [next(best) for _ in range(word.count)])
+            finished += len(part)
             if done:
-                done(finished / len(asked))
+                done(finished / len(rows))
         return found
+
+    def split(self, one: Asked) -> Iterator[tuple[int, ...]]:
+        """Which words share a row: as many as may be masked at once, as far apart as that allows.
+
+        In a sentence that is cut they lie within half of what is shown, so that each has text on both sides.
+        """
+        whole, start = len(one.ids) <= self._room, 0
+        for end in range(1, len(one.words) + 1):
+            last = end == len(one.words)
+            if last or not (whole or _span(one.words[start : end + 1]) <= self._room // 2):
+                rows = -(-(end - start) // self._together)
+                yield from (tuple(range(first, end, rows)) for first in range(start, start + rows))
+                start = end
 
     def rows(self, asked: Sequence[Asked], length: int, height: int) -> tuple[tuple[np.ndarray, ...], ...]:
         """What the model reads: `(input_ids, token_type_ids, attention_mask)`, int32 `[height, length]`, and the masked
@@ -104,50 +124,58 @@ class MaskedCandidates:
         types, mask = np.zeros_like(ids), np.zeros_like(ids)
         places = []
         for row, one in enumerate(asked):
-            shown, first = self._window(one)
+            begin = self._begin(one)
+            shown = one.ids[begin : begin + self._room]
             masked = shown.copy()
-            masked[first : first + one.word.count] = token.mask_id
+            for word in one.words:
+                first = word.first - begin
+                masked[first : first + word.count] = token.mask_id
+                places += [(row, 1 + first + number) for number in range(word.count)]
             line = [token.cls_id, *masked, token.sep_id]
             half = len(line)
             if self._beside_original:
                 line += [*shown, token.sep_id]
             ids[row, : len(line)], types[row, half : len(line)], mask[row, : len(line)] = line, 1, 1
-            places += [(row, 1 + first + number) for number in range(one.word.count)]
         rows, columns = np.array(places, np.int64).reshape(-1, 2).T
         return (ids, types, mask), (rows, columns)
 
-    def row_length(self, one: Asked) -> int:
-        """Tokens of a word's row, padding included."""
-        shown = min(len(one.ids), self._room)
+    def row_length(self, ids: np.ndarray) -> int:
+        """Tokens of a row of a text, padding included."""
+        shown = min(len(ids), self._room)
         tokens = 2 * shown + 3 if self._beside_original else shown + 2
         return next(length for length in self.lengths if length >= tokens)
 
-    def _window(self, one: Asked) -> tuple[np.ndarray, int]:
-        """The pieces that are shown, and where the word begins among them."""
-        word, room = one.word, self._room
-        first = min(max(word.first + word.count // 2 - room // 2, 0), max(len(one.ids) - room, 0))
-        return one.ids[first : first + room], word.first - first
+    def _begin(self, one: Asked) -> int:
+        """The first piece that is shown: the words lie in the middle."""
+        middle = (one.words[0].first + one.words[-1].first + one.words[-1].count) // 2
+        return min(max(middle - self._room // 2, 0), max(len(one.ids) - self._room, 0))
 
-    def _batches(self, asked: Sequence[Asked]) -> Iterator[tuple[list[int], int]]:
-        """Numbers of words whose rows are padded to the same length, as many as make a batch."""
-        lengths = np.array([self.row_length(one) for one in asked], np.int64)
-        for length in self.lengths:
-            numbers = np.flatnonzero(lengths == length).tolist()
+    def _batches(self, asked: Sequence[Asked], rows: Sequence[_Row]) -> Iterator[tuple[list[_Row], int]]:
+        """Rows that are padded to the same length, as many as make a batch."""
+        by_length: dict[int, list[_Row]] = {}
+        for row in rows:
+            by_length.setdefault(self.row_length(asked[row[0]].ids), []).append(row)
+        for length, alike in sorted(by_length.items()):
             height = max(1, TOKENS // length)
-            for start in range(0, len(numbers), height):
-                yield numbers[start : start + height], length
+            for start in range(0, len(alike), height):
+                yield alike[start : start + height], length
 
-    def _places(self, asked: Sequence[Asked], length: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """For every masked place the best ids, best first, and the logarithms of their probabilities."""
+    def _best(self, asked: Sequence[Asked], length: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """For every masked place what `best` says."""
         inputs, (rows, columns) = self.rows(asked, length, max(1, TOKENS // length))
-        chinese = np.array([one.word.chinese for one in asked for _ in range(one.word.count)], bool)
+        chinese = np.array([word.chinese for one in asked for word in one.words for _ in range(word.count)], bool)
         start = 0
         for logits in self._logits(*inputs, rows, columns):
             yield from self.best(logits, chinese[start : start + len(logits)])
             start += len(logits)
 
     def best(self, logits: np.ndarray, chinese: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """The same from logits fp32 `[m, V]`, and whether a Chinese character is wanted, bool `[m]`."""
+        """For each place the best ids, best first, and the logarithms of their probabilities.
+
+        Args:
+            logits: fp32 `[m, V]`.
+            chinese: whether a Chinese character is wanted, else a word of letters; bool `[m]`.
+        """
         logits = logits[:, : self._tokenizer.vocab_size]  # the rest has no tokens
         most = logits.max(1, keepdims=True)
         totals = (most + np.log(np.exp(logits - most).sum(1, keepdims=True)))[:, 0]
@@ -159,29 +187,41 @@ class MaskedCandidates:
             order = near[np.lexsort((near, -scores[near]))]
             yield usable[order], scores[order] - total
 
-    def choose(self, one: Asked, best: Sequence[tuple[np.ndarray, np.ndarray]]) -> list[str]:
-        """A word's candidates from what `best` gave for each of its places."""
-        return self._words(one, best) if one.word.chinese else self._tokens(one, *best)
-
-    def _tokens(self, one: Asked, best: tuple[np.ndarray, np.ndarray]) -> list[str]:
+    def choose(self, ids: np.ndarray, word: Word, best: Sequence[tuple[np.ndarray, np.ndarray]]) -> list[str]:
+        """A word's candidates from what `best` gave for each of its places; `ids` are those of its text."""
         entries = self._tokenizer.vocabulary
-        itself = entries[one.ids[one.word.first]].lower()
-        probable = [entries[token] for token, value in zip(*best, strict=True) if np.exp(value) >= self._least]
-        return [entry for entry in probable if entry.lower() != itself][: self._most]
+        itself = "".join(entries[token] for token in ids[word.first : word.first + word.count])
+        if word.chinese:
+            return self._words(itself, best)
+        ((tokens, values),) = best
+        probable = [entries[token] for token, value in zip(tokens, values, strict=True) if np.exp(value) >= self._least]
+        return [entry for entry in probable if entry.lower() != itself.lower()][: self._most]
 
-    def _words(self, one: Asked, best: Sequence[tuple[np.ndarray, np.ndarray]]) -> list[str]:
+    def _words(self, itself: str, best: Sequence[tuple[np.ndarray, np.ndarray]]) -> list[str]:
         """Chinese words from the best characters of each place."""
-        entries, word = self._tokenizer.vocabulary, one.word
-        itself = "".join(entries[token] for token in one.ids[word.first : word.first + word.count])
+        entries, count = self._tokenizer.vocabulary, len(best)
         found = []
         for tokens, value in _combined(best, _TRIED * self._most):
-            if np.exp(value / word.count) < self._least or len(found) == self._most:
+            if np.exp(value / count) < self._least or len(found) == self._most:
                 break
             text = "".join(entries[token] for token in tokens)
-            whole = word.count == 1 or self._cut is None or self._cut(text) == [text]
+            whole = count == 1 or self._cut is None or self._cut(text) == [text]
             if text != itself and whole and is_chinese(text):
                 found.append(text)
         return found
+
+
+_Row = tuple[int, tuple[int, ...]]
+"""Number of a text, and those of its words that share a row."""
+
+
+def _part(one: Asked, places: Sequence[int]) -> Asked:
+    return Asked(one.ids, tuple(one.words[place] for place in places))
+
+
+def _span(words: Sequence[Word]) -> int:
+    """Pieces from the first word to the last."""
+    return words[-1].first + words[-1].count - words[0].first
 
 
 def _combined(best: Sequence[tuple[np.ndarray, np.ndarray]], most: int) -> list[tuple[np.ndarray, float]]:

@@ -23,11 +23,13 @@ class Masked:
         self.calls = 0
 
     def __call__(self, asked, done=None):
-        self.calls += len(asked)
+        self.calls += sum(len(one.words) for one in asked)
         if done:
             done(1.0)
-        entries = [TOKENIZER.vocabulary[one.ids[one.word.first]] for one in asked]
-        return [[word for word in WORDS if word != entry] for entry in entries]
+        return [
+            [[w for w in WORDS if w != TOKENIZER.vocabulary[one.ids[word.first]]] for word in one.words]
+            for one in asked
+        ]
 
 
 class Vectors:

@@ -28,9 +28,10 @@ def cut(text: str) -> list[str]:
     return [text] if text in DICTIONARY else list(text)
 
 
-def asked(texts: list[str], tokenizer: Tokenizer) -> list[tuple[str, Asked]]:
+def one_by_one(texts: list[str], tokenizer: Tokenizer) -> list[tuple[str, Word, Asked]]:
+    """Every word by itself, with its text."""
     reads = read_texts(texts, tokenizer, NONE)
-    return [(read.text, Asked(read.ids, word)) for read in reads for word in read.words]
+    return [(read.text, word, Asked(read.ids, (word,))) for read in reads for word in read.words]
 
 
 def masked_text(text: str, word: Word) -> str:
@@ -40,29 +41,31 @@ def masked_text(text: str, word: Word) -> str:
 def test_candidates_in_batches_are_those_of_one_forward_a_word():
     model, tokenizer = tiny_model("masked_lm"), tiny_run.tokenizer()
     model.set_train(False)
-    words, shares = asked(TEXTS, tokenizer), []
-    found = MaskedCandidates(model, tokenizer, NONE, most=6)([one for _, one in words], shares.append)
-    assert len(words) == 11
+    reads, shares = read_texts(TEXTS, tokenizer, NONE), []
+    find = MaskedCandidates(model, tokenizer, NONE, most=6)
+    found = find([Asked(read.ids, read.words) for read in reads], shares.append)
+    assert [len(of) for of in found] == [3, 3, 5]
     assert shares == [1.0]
-    for (text, one), candidates in zip(words, found, strict=True):
-        batch = tokenizer([masked_text(text, one.word)], [text])
+    words = [(text, word) for text, word, _ in one_by_one(TEXTS, tokenizer)]
+    for (text, word), candidates in zip(words, itertools.chain(*found), strict=True):
+        batch = tokenizer([masked_text(text, word)], [text])
         width = 16 - batch.input_ids.shape[1]
         arrays = (batch.input_ids, batch.token_type_ids, batch.attention_mask)
         logits = model(*(Tensor(np.pad(values, ((0, 0), (0, width)))) for values in arrays)).prediction_logits
         place = batch.input_ids[0].tolist().index(tokenizer.mask_id)
         order = [tokenizer.vocabulary[number] for number in np.argsort(-logits.asnumpy()[0, place])]
-        itself = text[one.word.begin : one.word.end].lower()
+        itself = text[word.begin : word.end].lower()
         assert candidates == [token for token in order if token.isalpha() and token not in {*STOP_WORDS, itself}][:6]
 
 
 @pytest.mark.parametrize("beside_original", [True, False])
 def test_rows_are_what_the_tokenizer_makes_of_masked_texts(beside_original):
     tokenizer = tiny_run.tokenizer()
-    words = asked(TEXTS, tokenizer)
+    words = one_by_one(TEXTS, tokenizer)
     find = MaskedCandidates(UNUSED, tokenizer, NONE, beside_original=beside_original)
-    arrays, places = find.rows([one for _, one in words], 16, 12)
-    texts = [text for text, _ in words]
-    batch = tokenizer([masked_text(text, one.word) for text, one in words], texts if beside_original else None)
+    arrays, places = find.rows([one for _, _, one in words], 16, 12)
+    texts = [text for text, _, _ in words]
+    batch = tokenizer([masked_text(text, word) for text, word, _ in words], texts if beside_original else None)
     for found, expected in zip(arrays, (batch.input_ids, batch.token_type_ids, batch.attention_mask), strict=True):
         assert found.shape == (12, 16)
         np.testing.assert_array_equal(found[:11, : expected.shape[1]], expected)
@@ -74,11 +77,11 @@ def test_rows_are_what_the_tokenizer_makes_of_masked_texts(beside_original):
 def test_a_long_sentence_is_cut_around_the_word(beside_original):
     tokenizer = tiny_run.tokenizer()
     names = [word for word in tiny_run.WORDS if word not in STOP_WORDS]
-    words = asked([" ".join(names)], tokenizer)
+    words = one_by_one([" ".join(names)], tokenizer)
     find = MaskedCandidates(UNUSED, tokenizer, NONE, length=32, beside_original=beside_original)
     room = 14 if beside_original else 30
-    for number, (_, one) in enumerate(words):
-        assert find.row_length(one) == 32
+    for number, (_, _, one) in enumerate(words):
+        assert find.row_length(one.ids) == 32
         (ids, types, mask), (rows, columns) = find.rows([one], 32, 1)
         assert mask.sum() == (2 * room + 3 if beside_original else room + 2)
         shown = tokenizer.tokens(ids[0, 1 : room + 1])
@@ -90,22 +93,52 @@ def test_a_long_sentence_is_cut_around_the_word(beside_original):
             assert types[0, room + 2 : 2 * room + 3].all()
 
 
+def test_words_masked_together_are_as_far_apart_as_possible():
+    tokenizer = tiny_run.tokenizer()
+    (read,) = read_texts(["ba da fe gi lo ru pe"], tokenizer, NONE)
+    asked = Asked(read.ids, read.words)
+    split = {n: list(MaskedCandidates(UNUSED, tokenizer, NONE, together=n).split(asked)) for n in (1, 3, 7)}
+    assert split == {1: [(n,) for n in range(7)], 3: [(0, 3, 6), (1, 4), (2, 5)], 7: [tuple(range(7))]}
+    (ids, _, _), (_, columns) = MaskedCandidates(UNUSED, tokenizer, NONE).rows([read_part(asked, split[3][0])], 24, 1)
+    assert tokenizer.tokens(ids[0, :9]) == ["[CLS]", "[MASK]", "da", "fe", "[MASK]", "lo", "ru", "[MASK]", "[SEP]"]
+    assert tokenizer.tokens(ids[0, 9:17]) == [*read.text.split(), "[SEP]"]
+    assert columns.tolist() == [1, 4, 7]
+
+
+def read_part(asked: Asked, places: tuple[int, ...]) -> Asked:
+    return Asked(asked.ids, tuple(asked.words[place] for place in places))
+
+
+def test_words_masked_together_in_a_long_sentence_all_have_text_on_both_sides():
+    tokenizer = tiny_run.tokenizer()
+    (read,) = read_texts([" ".join(["ba", "."] * 40)], tokenizer, NONE)
+    asked = Asked(read.ids, read.words)
+    find = MaskedCandidates(UNUSED, tokenizer, NONE, length=32, together=2)
+    split = list(find.split(asked))
+    assert sorted(itertools.chain(*split)) == list(range(40))
+    assert max(map(len, split)) == 2
+    for places in split:
+        _, (_, columns) = find.rows([read_part(asked, places)], 32, 1)
+        middle = places[0] - 4 > 0 and places[-1] + 4 < 40
+        assert not middle or (columns.min() >= 4 and columns.max() <= 11)
+
+
 def test_absolute_positions_bound_the_rows():
-    find = MaskedCandidates(SimpleNamespace(has_masked_lm=True, limit=40), tiny_run.tokenizer(), NONE)
-    assert find.lengths == (16, 32, 40)
+    find = MaskedCandidates(SimpleNamespace(has_masked_lm=True, limit=44), tiny_run.tokenizer(), NONE)
+    assert find.lengths == (16, 24, 32, 40, 44)
 
 
 def test_a_row_is_padded_by_its_own_length_alone_and_batches_hold_few_tokens():
     tokenizer = tiny_run.tokenizer()
     texts = [" ".join(["ba"] * count) for count in range(1, 30)]
-    words = [one for _, one in asked(texts, tokenizer)]
+    words = [one for _, _, one in one_by_one(texts, tokenizer)]
     find = MaskedCandidates(UNUSED, tokenizer, NONE)
-    seen = []
-    for numbers, length in find._batches(words):
-        assert len(numbers) * length <= TOKENS
-        assert {find.row_length(words[number]) for number in numbers} == {length}
-        seen += numbers
-    assert sorted(seen) == list(range(len(words)))
+    rows, seen = [(number, (0,)) for number in range(len(words))], []
+    for part, length in find._batches(words, rows):
+        assert len(part) * length <= TOKENS
+        assert {find.row_length(words[number].ids) for number, _ in part} == {length}
+        seen += part
+    assert sorted(seen) == rows
 
 
 def scores(tokenizer: Tokenizer, **values: float) -> np.ndarray:
@@ -118,21 +151,21 @@ def scores(tokenizer: Tokenizer, **values: float) -> np.ndarray:
 
 def test_improbable_candidates_are_left_out():
     tokenizer = tiny_run.tokenizer()
-    ((_, one),) = asked(["ba"], tokenizer)
+    ((_, word, one),) = one_by_one(["ba"], tokenizer)
     logits = scores(tokenizer, ba=3.0, da=2.0, fe=1.0, gi=0.0, no=5.0)
     shares = np.exp(log_softmax(logits[0]))
     best = list(MaskedCandidates(UNUSED, tokenizer, NONE).best(logits, np.zeros(1, bool)))
     between = float(shares[tokenizer.token_id("fe")] * 0.99)
-    assert MaskedCandidates(UNUSED, tokenizer, NONE, least=between).choose(one, best) == ["da", "fe"]
-    assert MaskedCandidates(UNUSED, tokenizer, NONE, most=3).choose(one, best) == ["da", "fe", "gi"]
+    assert MaskedCandidates(UNUSED, tokenizer, NONE, least=between).choose(one.ids, word, best) == ["da", "fe"]
+    assert MaskedCandidates(UNUSED, tokenizer, NONE, most=3).choose(one.ids, word, best) == ["da", "fe", "gi"]
 
 
 def chosen(word: str, places: list[dict[str, float]], segmenter: Segmenter, **settings: float) -> list[str]:
     find = MaskedCandidates(UNUSED, CHINESE, segmenter, **settings)
     ids = CHINESE.pieces([word])[0].ids.astype(np.int32)
     logits = np.concatenate([scores(CHINESE, **place) for place in places])
-    one = Asked(ids, Word(0, len(word), 0, len(word), True))
-    return find.choose(one, list(find.best(logits, np.ones(len(word), bool))))
+    best = list(find.best(logits, np.ones(len(word), bool)))
+    return find.choose(ids, Word(0, len(word), 0, len(word), True), best)
 
 
 PLACES = [{"电": 3.0, "好": 2.0, "不": 1.0, "the": 9.0}, {"影": 3.0, "视": 2.5, "看": 2.0, "##影": 9.0}]
