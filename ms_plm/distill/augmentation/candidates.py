@@ -40,7 +40,7 @@ _TRIED = 20
 
 @dataclass(frozen=True)
 class Asked:
-    """The pieces of a text, int32 `[n]` without special tokens, and words of it: all that are wanted, or those of a row."""
+    """The pieces of a text, int32 `[n]` without special tokens, and words of it: all that are wanted, or a row's."""
 
     ids: np.ndarray
     words: tuple[Word, ...]
