@@ -62,6 +62,7 @@ def test_a_file_of_your_own_is_augmented_alike_each_time_and_a_preview_shows_the
         (["--file", "a.tsv", "--preview", "1", "--replace", "1.5"], 2, "--replace: expected 0 to 1, found 1.5"),
         (["--file", "a.tsv", "--preview", "0"], 2, "say where to"),
         (["--file", "a.tsv", "--preview", "1", "--variants", "0"], 2, "--variants: expected 1 to 1000, found 0"),
+        (["--file", "a.tsv", "--preview", "1", "--together", "0"], 2, "--together: expected 1 to 512, found 0"),
         (["--file", "nowhere.tsv", "--preview", "1"], 1, "nowhere.tsv"),
         (["--task", "glue/sst", "--folder", "x", "--preview", "1"], 1, "Did you mean glue/sst-2?"),
         (["--task", "squad1", "--folder", "x", "--preview", "1"], 1, "--task squad1: squad1 is a task of question"),

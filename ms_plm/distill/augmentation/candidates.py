@@ -4,8 +4,9 @@ As in TinyBERT's data augmentation (Jiao et al., arXiv 1909.10351) the model rea
 [SEP] the sentence as it was [SEP]` and its best tokens for the mask are the candidates. Ours and not the original's:
 
 - Words of all sentences share batches, and logits are computed for masked places only.
-- Several words of a sentence may be masked at once, which is faster by as much; their neighbours are left in place
-  where possible, and the sentence as it was still shows what stood there. The original masks one.
+- Several words of a sentence may be masked at once, which is faster by nearly as much: the words between them stay,
+  and the sentence as it was still shows what stood there. Candidates become others in part (a small NEZHA kept 78 % of
+  15 with 4 together). The original masks one.
 - Sentences that are too long are cut around the words.
 - What is no word (continuations, special tokens, punctuation) is left out before the best ones are taken, not after,
   and so is the word itself. Stop words are no candidates: "not" would turn the label round.
