@@ -26,6 +26,7 @@ VERBS = {
     "run": "carry out a recipe",
     "prepare": "turn text files into a prepared corpus",
     "train-tokenizer": "build a vocabulary from text",
+    "augment": "make variants of a task's training texts",
     "evaluate": "measure a model on held-out data",
     "predict": "fill in [MASK]",
     "attention": "draw what the heads of a model look at",

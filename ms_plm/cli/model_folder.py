@@ -96,7 +96,7 @@ def trained_threshold(model: Model) -> float | None:
 
 
 def open_model(
-    folder: Path, device: str, head: str | None = None, wants: frozenset[str] = frozenset()
+    folder: Path, device: str, head: str | None = None, wants: frozenset[str] = frozenset(), much: bool = False
 ) -> tuple[Model, Tokenizer]:
     """Open a device and load a model for evaluation.
 
@@ -105,6 +105,8 @@ def open_model(
         device: as `--device`.
         head: None: `pretraining` where the folder has a next-sentence head, else `masked_lm`.
         wants: see `ms_plm.kernels.Call`.
+        much: much will be computed: take the kernels of training, which need far less time and memory on a CPU, but
+            are compiled when they are used for the first time.
 
     Raises:
         UserError: see `ms_plm.models.folder.load` and `ms_plm.training.hardware.open_device`.
@@ -115,7 +117,7 @@ def open_model(
     from ms_plm.training.hardware import open_device
 
     with quiet():
-        call = Call(open_device(ImplSection(device=device)).name, wants=wants)
+        call = Call(open_device(ImplSection(device=device)).name, training=much, wants=wants)
         opened = open_folder(folder)
         if head is None:
             head = "pretraining" if opened.has("next_sentence") and opened.has("pooler") else "masked_lm"

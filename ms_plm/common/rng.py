@@ -51,7 +51,7 @@ def sample_keys(seed: int, epoch: int, indices: np.ndarray, purpose: int = 0) ->
     return np.ascontiguousarray(state).view(np.int32).reshape(-1, 2)
 
 
-MASKING, DROPOUT, SAMPLE_TABLE, ORDER = range(4)
+MASKING, DROPOUT, SAMPLE_TABLE, ORDER, AUGMENTATION = range(5)
 """Values of `purpose`. A second training forward of the same samples uses `DROPOUT + 16 * pass`."""
 
 

@@ -58,6 +58,11 @@ class TaskDataSection(TextLimits):
     task: str | None = Field(None, description="a benchmark's task, such as glue/sst-2 or clue/tnews")
     folder: str | None = Field(None, description="where its official files lie")
     own: OwnTaskSection | None = Field(None, description="instead of task and folder")
+    augmented: str | None = Field(
+        None,
+        description="train on the rows of this file instead of the task's training set: made by `ms-plm augment`, or "
+        "a .tsv in the task's own format, as TinyBERT's train_aug.tsv",
+    )
     lower_case: bool | None = Field(None, description="default: what the model's folder says")
     lengths: int = Field(6, ge=1, le=6, description="at most so many padded lengths, each a graph to compile")
     rows: int | None = Field(None, gt=0, description="train on so many examples, drawn by train.seed; default: all")

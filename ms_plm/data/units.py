@@ -17,31 +17,10 @@ from ms_plm.data.inputs import InputFile, Span
 from ms_plm.data.readers import Problems, documents
 from ms_plm.data.sentences import sentences
 from ms_plm.data.shards import ARRAYS, ShardWriter
-from ms_plm.tokenization import Segmenter, Tokenizer
+from ms_plm.tokenization import CHINESE, Segmenter, Tokenizer
 
 BLOCK_CHARACTERS = 1 << 20
 """Text that is tokenised at once; bounds the memory of a process."""
-_CHINESE_RANGES = (
-    (0x4E00, 0x9FFF),
-    (0x3400, 0x4DBF),
-    (0x20000, 0x2A6DF),
-    (0x2A700, 0x2B73F),
-    (0x2B740, 0x2B81F),
-    (0x2B820, 0x2CEAF),
-    (0xF900, 0xFAFF),
-    (0x2F800, 0x2FA1F),
-)
-"""What BERT's BasicTokenizer counts as Chinese characters."""
-
-
-def _chinese_table() -> np.ndarray:
-    table = np.zeros(0x110000, bool)
-    for first, last in _CHINESE_RANGES:
-        table[first : last + 1] = True
-    return table
-
-
-_chinese = _chinese_table()
 
 
 @dataclass(frozen=True)
@@ -176,7 +155,7 @@ class _Block:
 
         Only neighbouring Chinese characters are joined: Latin words and numbers are what the tokenizer makes of them.
         """
-        chinese = _chinese[codes]
+        chinese = CHINESE[codes]
         joined = np.zeros(len(codes), bool)
         joined[1:] = chinese[1:] & chinese[:-1]
         wanted = np.flatnonzero(np.add.reduceat(joined, text_starts, dtype=np.int64))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from mindspore import Tensor, nn
 from ms_plm.common.errors import UserError
 from ms_plm.evaluation.metrics import log_softmax
 from ms_plm.models.model import Model
-from ms_plm.tokenization import Tokenizer
+from ms_plm.tokenization import Batch, Tokenizer
 
 MASK = "[MASK]"
 _TEXTS = 16  # texts in one forward
@@ -41,6 +41,41 @@ class _Logits(nn.Cell):
         return self.model.masked_logits(rows)
 
 
+class PlaceLogits:
+    """Logits of chosen places of batches. Graphs are compiled once: one for a shape of batches, one for all places.
+
+    Args:
+        model: with a masked-LM head.
+    """
+
+    def __init__(self, model: Model) -> None:
+        if not model.has_masked_lm:
+            raise UserError(f"a masked-LM head is needed; this model was loaded with head={model.head!r}.")
+        self._hidden, self._logits = _Hidden(model), _Logits(model)
+
+    def __call__(
+        self,
+        input_ids: np.ndarray,
+        token_type_ids: np.ndarray,
+        attention_mask: np.ndarray,
+        rows: np.ndarray,
+        columns: np.ndarray,
+    ) -> Iterator[np.ndarray]:
+        """Logits of the places `(rows[i], columns[i])` in their order, fp32 `[at most 32, V]` at a time.
+
+        Args:
+            input_ids, token_type_ids, attention_mask: int32 `[B, S]`.
+            rows, columns: int `[m]`.
+        """
+        inputs = (Tensor(values) for values in (input_ids, token_type_ids, attention_mask))
+        hidden = self._hidden(*inputs).asnumpy()[rows, columns]
+        for start in range(0, len(hidden), _ROWS):
+            block = hidden[start : start + _ROWS]
+            padded = np.zeros((_ROWS, hidden.shape[1]), np.float32)
+            padded[: len(block)] = block
+            yield self._logits(Tensor(padded)).asnumpy()[: len(block)]
+
+
 class MaskFiller:
     """Fills in the masks of texts; graphs are compiled once for a shape.
 
@@ -50,10 +85,8 @@ class MaskFiller:
     """
 
     def __init__(self, model: Model, tokenizer: Tokenizer) -> None:
-        if not model.has_masked_lm:
-            raise UserError(f"fill-mask needs a masked-LM head; this model was loaded with head={model.head!r}.")
         self.model, self.tokenizer = model, tokenizer
-        self._hidden, self._logits = _Hidden(model), _Logits(model)
+        self._logits = PlaceLogits(model)
 
     def __call__(self, texts: Sequence[str], top_k: int = 5) -> list[dict[str, Any]]:
         """See `fill_masks`."""
@@ -73,7 +106,7 @@ class MaskFiller:
         batch = self.tokenizer([text.replace(MASK, mask_token) for text in texts])
         self._check_lengths(batch.attention_mask.sum(axis=1), first)
         rows, columns = np.nonzero(batch.input_ids == self.tokenizer.mask_id)
-        ids, probabilities = self._candidates(self._hidden_states(batch)[rows, columns], top_k)
+        ids, probabilities = self._candidates(self._logits(*self._padded(batch), rows, columns), top_k)
         for number, text in enumerate(texts):
             masks = [
                 {"position": int(columns[place]), "candidates": self._named(ids[place], probabilities[place])}
@@ -102,14 +135,14 @@ class MaskFiller:
                 f"{limit} absolute positions. Shorten the text."
             )
 
-    def _hidden_states(self, batch) -> np.ndarray:
-        """fp32 `[n, S, H]`; rows and columns are padded to a few shapes."""
+    def _padded(self, batch: Batch) -> list[np.ndarray]:
+        """The batch's arrays; rows and columns are padded to a few shapes."""
         count, length = batch.input_ids.shape
         width = -(-length // _LENGTHS) * _LENGTHS
         if self.model.limit is not None:
             width = min(width, self.model.limit)
         height = 1 if count == 1 else _TEXTS
-        inputs = []
+        arrays = []
         for values, fill in (
             (batch.input_ids, self.tokenizer.pad_id),
             (batch.token_type_ids, 0),
@@ -117,17 +150,13 @@ class MaskFiller:
         ):
             padded = np.full((height, width), fill, np.int32)
             padded[:count, :length] = values
-            inputs.append(Tensor(padded))
-        return self._hidden(*inputs).asnumpy()
+            arrays.append(padded)
+        return arrays
 
-    def _candidates(self, hidden: np.ndarray, top_k: int) -> tuple[np.ndarray, np.ndarray]:
-        """Best ids and their probabilities, both `[m, top_k]`, for hidden states `[m, H]` of masked places."""
+    def _candidates(self, blocks: Iterable[np.ndarray], top_k: int) -> tuple[np.ndarray, np.ndarray]:
+        """Best ids and their probabilities, both `[m, top_k]`, from blocks of the logits of masked places."""
         ids, probabilities = [], []
-        for start in range(0, len(hidden), _ROWS):
-            block = hidden[start : start + _ROWS]
-            padded = np.zeros((_ROWS, hidden.shape[1]), np.float32)
-            padded[: len(block)] = block
-            logits = self._logits(Tensor(padded)).asnumpy()[: len(block)]
+        for logits in blocks:
             scores = log_softmax(logits[:, : self.tokenizer.vocab_size])  # the rest has no tokens: see check_vocabulary
             best = np.argsort(-scores, axis=1, kind="stable")[:, :top_k]
             ids.append(best)

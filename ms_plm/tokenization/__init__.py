@@ -1,8 +1,18 @@
 """Text to ids and back: WordPiece, word segmentation, training a vocabulary."""
 
-from ms_plm.tokenization.segmenter import Segmenter, load_segmenter
-from ms_plm.tokenization.tokenizer import Batch, Pieces, Tokenizer
+from ms_plm.tokenization.segmenter import CHINESE, Segmenter, load_segmenter
+from ms_plm.tokenization.tokenizer import Batch, Pieces, Tokenizer, encodable
 from ms_plm.tokenization.training import train_tokenizer
 from ms_plm.tokenization.vocabulary import Options
 
-__all__ = ["Batch", "Options", "Pieces", "Segmenter", "Tokenizer", "load_segmenter", "train_tokenizer"]
+__all__ = [
+    "CHINESE",
+    "Batch",
+    "Options",
+    "Pieces",
+    "Segmenter",
+    "Tokenizer",
+    "encodable",
+    "load_segmenter",
+    "train_tokenizer",
+]

@@ -1,4 +1,4 @@
-"""Words of Chinese text, for masking whole words."""
+"""Words of Chinese text, for masking and replacing whole words."""
 
 from __future__ import annotations
 
@@ -8,9 +8,33 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
+
 from ms_plm.common.errors import UserError
 
 logger = logging.getLogger(__name__)
+_CHINESE_RANGES = (
+    (0x4E00, 0x9FFF),
+    (0x3400, 0x4DBF),
+    (0x20000, 0x2A6DF),
+    (0x2A700, 0x2B73F),
+    (0x2B740, 0x2B81F),
+    (0x2B820, 0x2CEAF),
+    (0xF900, 0xFAFF),
+    (0x2F800, 0x2FA1F),
+)
+"""What BERT's BasicTokenizer counts as Chinese characters."""
+
+
+def _chinese_table() -> np.ndarray:
+    table = np.zeros(0x110000, bool)
+    for first, last in _CHINESE_RANGES:
+        table[first : last + 1] = True
+    return table
+
+
+CHINESE = _chinese_table()
+"""Whether a code point is one of them: bool `[0x110000]`."""
 
 
 @dataclass(frozen=True)

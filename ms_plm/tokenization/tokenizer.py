@@ -189,8 +189,8 @@ class Tokenizer:
         special = 2 if pairs is None else 3
         if max_length is not None and max_length < special:
             raise UserError(f"max_length: expected at least {special}, the special tokens; found {max_length}.")
-        texts = [_encodable(text) for text in texts]
-        inputs = texts if pairs is None else list(zip(texts, map(_encodable, pairs), strict=True))
+        texts = [encodable(text) for text in texts]
+        inputs = texts if pairs is None else list(zip(texts, map(encodable, pairs), strict=True))
         encodings = self._marked.encode_batch(inputs)
         if max_length is not None:
             encodings = self._truncated(encodings, inputs, max_length)
@@ -289,7 +289,7 @@ def _is_wide(character: str) -> bool:
     return character >= "\u2e80" and not "\uac00" <= character <= "\ud7af" and character < "\U00040000"
 
 
-def _encodable(text: str) -> str:
+def encodable(text: str) -> str:
     """The text with lone surrogates, which the library cannot take, replaced by U+FFFD, which it drops."""
     if not isinstance(text, str):
         raise UserError(f"texts: expected text, found {type(text).__name__}.")

@@ -18,7 +18,7 @@ from ms_plm.common.processor import cores
 from ms_plm.config.finetuning import TextLimits
 from ms_plm.config.places import place
 from ms_plm.config.recipe import Recipe
-from ms_plm.data.benchmarks import BenchmarkTask, Example, Split, read_task
+from ms_plm.data.benchmarks import BenchmarkTask, Example, Split, read_augmented, read_task
 from ms_plm.data.buckets import BucketedLoader, LabelledSamples, padded_lengths
 from ms_plm.data.tags import are_entities
 from ms_plm.models.folder import open_folder
@@ -174,7 +174,7 @@ def own_tokenizer(recipe: Recipe, folder: str, tokenizer: Tokenizer) -> Tokenize
 
 
 def open_task(recipe: Recipe) -> tuple[BenchmarkTask, dict[str, Split]]:
-    """The task of a recipe and its splits: `train`, one or more `dev...`.
+    """The task of a recipe and its splits: `train` (that of `data.augmented` where it is set), one or more `dev...`.
 
     Raises:
         UserError: there is no such task, it is of another kind, or its files are not there or not as they should be.
@@ -190,6 +190,8 @@ def open_task(recipe: Recipe) -> tuple[BenchmarkTask, dict[str, Split]]:
         task = named_task(data.task)
         names = [name for name in task.splits if not name.startswith("test")]
         splits = read_task(task, place(data.folder), splits=names)
+    if data.augmented:
+        splits = {**splits, "train": read_augmented(task, place(data.augmented), splits["train"])}
     _check_tags(task, splits["train"].labels)
     for split in splits.values():
         for reason, count in split.dropped.items():

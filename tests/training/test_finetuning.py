@@ -21,6 +21,7 @@ from ms_plm.config.precision import policy_for
 from ms_plm.config.recipe import Recipe
 from ms_plm.models.folder import named_tensors
 from ms_plm.training.assembly import build_step
+from ms_plm.training.finetuning import _chosen as chosen_rows
 from ms_plm.training.finetuning import open_job, open_task
 from ms_plm.training.hardware import open_device
 from ms_plm.training.parallel import Parallel
@@ -179,6 +180,17 @@ def test_texts_of_the_training_set_are_left_out_of_dev_where_asked(recipe: Path,
     kept = open_task(load_recipe(recipe, changes))[1]["dev"].examples
     cleaned = open_task(load_recipe(recipe, {**changes, "data.without_train_texts": True}))[1]["dev"].examples
     assert (len(kept), len(cleaned)) == (39, 37)
+
+
+def test_an_augmented_training_set_takes_the_place_of_the_tasks_own(recipe: Path, tmp_path: Path) -> None:
+    rows = [{"text": f"ba {word}", "label": "glad", "source": 0} for word in tiny_run.WORDS]
+    (tmp_path / "aug.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    splits = open_task(load_recipe(recipe, {"data.augmented": str(tmp_path / "aug.jsonl")}))[1]
+    assert [example.text for example in splits["train"].examples] == [row["text"] for row in rows]
+    assert (splits["train"].labels, len(splits["dev"].examples)) == (("glad", "sad"), 37)
+    loaded = load_recipe(recipe, {"data.augmented": str(tmp_path / "aug.jsonl"), "data.rows": 9})
+    chosen = chosen_rows(open_task(loaded)[1]["train"], loaded)
+    assert len({example.text for example in chosen.examples} & {row["text"] for row in rows}) == 9
 
 
 # ---- methods ----

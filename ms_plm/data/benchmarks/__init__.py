@@ -1,5 +1,6 @@
 """Benchmarks and your own labelled files: what their files hold, and files of predictions for their servers."""
 
+from ms_plm.data.benchmarks.augmented import check_augmentable, read_augmented, record_of
 from ms_plm.data.benchmarks.choices import CHOICES
 from ms_plm.data.benchmarks.clue import CLUE_TEXTS
 from ms_plm.data.benchmarks.examples import (
@@ -35,10 +36,13 @@ __all__ = [
     "Submission",
     "TextExample",
     "TokensExample",
+    "check_augmentable",
     "own_questions",
     "own_texts",
     "own_tokens",
+    "read_augmented",
     "read_split",
     "read_task",
+    "record_of",
     "write_predictions",
 ]
