@@ -6,6 +6,8 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from ms_plm.config.distillation import DistillMethod, LayerTermSection
+from ms_plm.config.finetuning import TaskDataSection
 from ms_plm.config.sections import Section
 
 
@@ -34,3 +36,52 @@ class EvolutionSection(Section):
         if self.evaluations < self.population:
             raise ValueError(f"evaluations {self.evaluations} are fewer than the first population {self.population}")
         return self
+
+
+class ProxyTask(TaskDataSection):
+    """A task by which maps are judged: the student is fine-tuned on some of its rows, in a few steps."""
+
+    dev_rows: int | None = Field(
+        None, gt=0, description="judge by so many examples of the (first) dev set, drawn by train.seed; default: all"
+    )
+    steps: int = Field(60, gt=0, description="updates")
+    batch: int = Field(16, gt=0, description="sequences per update")
+    learning_rate: float = Field(1e-4, gt=0, description="peak, after a tenth of the steps; linear decay")
+
+
+_SEARCHED = ("embedding", "hidden", "attention")
+
+
+class SearchMethod(DistillMethod):
+    """How maps are evaluated: a short distillation (train.steps, on as little text as that takes), then the tasks."""
+
+    evolution: EvolutionSection = EvolutionSection()
+    tasks: tuple[ProxyTask, ...] = Field(min_length=1, description="fitness is the mean of their first figures")
+    confirm: int = Field(
+        2, ge=0, le=20, description="further seeds with which the best map and the baselines are measured at the end"
+    )
+    processes: int | None = Field(None, gt=0, description="maps evaluated at a time; default: one a core")
+
+    @model_validator(mode="after")
+    def _searchable(self) -> SearchMethod:
+        if self.layer_map != "uniform":
+            raise ValueError("layer_map is what is searched for; remove it")
+        others = self.losses.named().keys() - set(_SEARCHED)
+        if others:
+            raise ValueError(
+                f"losses: {', '.join(sorted(others))} cannot be searched with; expected {', '.join(_SEARCHED)} (ELM "
+                "looks for the map of general distillation)"
+            )
+        terms = {name: term for name, term in self.losses.named().items() if isinstance(term, LayerTermSection)}
+        if not terms:
+            raise ValueError("losses: no term has a layer map; name hidden, attention or both")
+        if mapped := [name for name, term in terms.items() if term.layers is not None]:
+            raise ValueError(f"losses.{mapped[0]}.layers is what is searched for; remove it")
+        names = [task.task or task.own.train for task in self.tasks]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"tasks: {twice[0]} stands twice; each counts once")
+        return self
+
+
+class SearchEvaluateSection(Section):
+    """Nothing: maps are judged by method.tasks."""

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ms_plm.common.errors import UserError
+from ms_plm.config.distillation import resolved
 from ms_plm.distill.search.space import Gene
 
 PUBLISHED = {(12, 4): (1, 10, 11, 12), (12, 6): (1, 6, 7, 10, 11, 12)}
@@ -14,20 +15,18 @@ PUBLISHED = {(12, 4): (1, 10, 11, 12), (12, 6): (1, 6, 7, 10, 11, 12)}
 
 
 def uniform(teacher_layers: int, student_layers: int) -> Gene:
-    """`g(m) = m N / M`; where that is no whole number, the nearest one (a half counts upwards).
+    """As `layer_map: uniform` of a distillation.
 
     Raises:
         UserError: the student has more layers.
     """
     _check(teacher_layers, student_layers)
-    return tuple(
-        (2 * layer * teacher_layers + student_layers) // (2 * student_layers) for layer in range(1, student_layers + 1)
-    )
+    return resolved("uniform", student_layers, teacher_layers)
 
 
 def last_layer(teacher_layers: int, student_layers: int) -> Gene:
-    """The last layer learns from the last one, the others are not supervised."""
-    return (0,) * (student_layers - 1) + (teacher_layers,)
+    """As `layer_map: last` of a distillation."""
+    return resolved("last", student_layers, teacher_layers)
 
 
 def contribution(teacher_layers: int, student_layers: int, skipped: Sequence[float] | None) -> Gene:
@@ -39,7 +38,7 @@ def contribution(teacher_layers: int, student_layers: int, skipped: Sequence[flo
     Args:
         teacher_layers: N.
         student_layers: M.
-        skipped: fp `[N]`, the loss when one layer is skipped; None: where the map is published.
+        skipped: `[N]`, the loss when one layer is skipped; None: where `needs_losses` says so.
 
     Raises:
         UserError: the student has more layers.
@@ -47,13 +46,15 @@ def contribution(teacher_layers: int, student_layers: int, skipped: Sequence[flo
     _check(teacher_layers, student_layers)
     if published := PUBLISHED.get((teacher_layers, student_layers)):
         return published
+    if student_layers == teacher_layers:
+        return tuple(range(1, teacher_layers + 1))
     order = np.argsort(-np.asarray(skipped, np.float64), kind="stable")
     return tuple(int(layer) + 1 for layer in np.sort(order[:student_layers]))
 
 
 def needs_losses(teacher_layers: int, student_layers: int) -> bool:
     """Whether `contribution` has to know what happens when layers are skipped."""
-    return (teacher_layers, student_layers) not in PUBLISHED
+    return (teacher_layers, student_layers) not in PUBLISHED and student_layers != teacher_layers
 
 
 def baselines(teacher_layers: int, student_layers: int, skipped: Sequence[float] | None) -> dict[str, Gene]:

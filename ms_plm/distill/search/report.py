@@ -16,17 +16,16 @@ from ms_plm.series.tables import number, table
 
 def compared_table(found: Found) -> str:
     """The best map and the baselines: figures with the search's seed, mean and deviation over the other seeds."""
-    tasks = _tasks(found)
+    tasks, seeds = _tasks(found), len(found.confirmed[found.best])
     rows = []
     for gene in dict.fromkeys([found.best, *found.baselines.values()]):
         evaluation, others = found.evaluations[gene], [e.fitness for e in found.confirmed[gene]]
         figures = [number(evaluation.figures[task]) for task in tasks]
         deviation = statistics.stdev(others) if len(others) > 1 and all(map(math.isfinite, others)) else None
-        rows.append(
-            [_names(found, gene), str(gene), *figures, number(evaluation.fitness), number(mean(others), deviation)]
-        )
-    seeds = len(found.confirmed[found.best])
-    return table(["map", "layers of the teacher", *tasks, "fitness", f"fitness, {seeds} other seeds"], rows, left=2)
+        again = [number(mean(others), deviation)] if seeds else []
+        rows.append([_names(found, gene), str(gene), *figures, number(evaluation.fitness), *again])
+    again = [f"fitness, {seeds} other seeds"] if seeds else []
+    return table(["map", "layers of the teacher", *tasks, "fitness", *again], rows, left=2)
 
 
 def maps_table(found: Found) -> str:
@@ -38,16 +37,8 @@ def maps_table(found: Found) -> str:
     for gene in sorted(place, key=place.get, reverse=True):
         evaluation = found.evaluations[gene]
         figures = [number(evaluation.figures[task]) for task in tasks]
-        rows.append(
-            [
-                str(gene),
-                _names(found, gene),
-                *figures,
-                number(evaluation.fitness),
-                str(born[gene]),
-                f"{evaluation.seconds:.0f}",
-            ]
-        )
+        more = [number(evaluation.fitness), str(born[gene]), f"{evaluation.seconds:.0f}"]
+        rows.append([str(gene), _names(found, gene), *figures, *more])
     return table(["layers of the teacher", "", *tasks, "fitness", "generation", "seconds"], rows, left=2)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -51,6 +51,7 @@ class Evaluator:
         open_workers: the group; each answers `{"gene": [..], "seed": ..}` with figures by task and seconds.
         cache: takes every answer as it comes.
         stop: see `Workers.answers`.
+        started: called once, when the first answer is there.
     """
 
     def __init__(
@@ -58,9 +59,10 @@ class Evaluator:
         open_workers: Callable[[], AbstractContextManager[Workers]],
         cache: EvaluationCache,
         stop: Callable[[], str] = lambda: "",
+        started: Callable[[], None] = lambda: None,
     ) -> None:
-        self.open_workers, self.cache, self.stop = open_workers, cache, stop
-        self._stack, self._workers = ExitStack(), None
+        self.open_workers, self.cache, self.stop, self.started = open_workers, cache, stop, started
+        self._stack, self._workers, self._begun = ExitStack(), None, False
 
     def __enter__(self) -> Evaluator:
         return self
@@ -85,13 +87,19 @@ class Evaluator:
             log.info("%s, seed %d: %.4f  (%s)  in %.0f s", gene, seed, evaluation.fitness, shown, answer["seconds"])
         return [self.cache.get(*trial) for trial in trials]
 
-    def answers(self, jobs: Sequence[Any]) -> Iterable[tuple[int, Any]]:
+    def answers(self, jobs: Sequence[Any]) -> Iterator[tuple[int, Any]]:
         """What workers say to any jobs, see `Workers.answers`."""
-        if not jobs:
-            return ()
-        if self._workers is None:
+        if jobs and self._workers is None:
             self._workers = self._stack.enter_context(self.open_workers())
-        return self._workers.answers(jobs, self.stop)
+        for answer in self._workers.answers(jobs, self.stop) if jobs else ():
+            self.begin()
+            yield answer
+
+    def begin(self) -> None:
+        """Tell, once, that the search has started."""
+        if not self._begun:
+            self._begun = True
+            self.started()
 
 
 def search(
