@@ -21,9 +21,9 @@ class EvolutionSection(Section):
         "tournament", description="of parents: the best of a few drawn ones, or by how far they are above the worst"
     )
     tournament: int = Field(3, ge=1, description="maps drawn for a tournament")
-    crossover: float = Field(0.5, ge=0, le=1, description="chance of a child to have two parents, cut at one layer")
+    crossover: float = Field(0.8, ge=0, le=1, description="chance of a child to have two parents, cut at one layer")
     mutation: float = Field(
-        0.25, ge=0, le=1, description="chance of each layer of a child to get another layer of the teacher, or none"
+        0.15, ge=0, le=1, description="chance of each layer of a child to get another layer of the teacher, or none"
     )
     monotone: bool = Field(
         True, description="only maps whose supervised layers follow the teacher's order; false: all maps, as in ELM"

@@ -99,7 +99,7 @@ class Proxy:
         device = open_device(recipe.impl)
         policy = policy_for(recipe.impl.precision, device.name, device.chip)
         context = Context(recipe, device, policy, Parallel(recipe.impl.parallel, device.name))
-        pair = open_pair(context, "encoder", objective=AnyMap)
+        pair = open_pair(context, "encoder", compared=AnyMap)
         self.student, self.teacher, self.data = pair.student, pair.teacher, open_text(recipe)
         check_same_vocabulary(f"method.teacher.from {recipe.method.teacher.from_}", pair.tokenizer, self.data.tokenizer)
         self.loss = MapLoss(pair.objective, pair.student, pair.teacher)

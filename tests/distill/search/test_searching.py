@@ -18,7 +18,7 @@ from ms_plm.distill.search.workers import Stopped
 
 SPACE = Space(6, 3, True)
 NAMED = baselines(6, 3, [3.0, 0.0, 0.0, 0.0, 2.0, 2.5])  # contribution: (1, 5, 6)
-SETTINGS = EvolutionSection(evaluations=16, population=6, elites=2)
+SETTINGS = EvolutionSection(evaluations=32, population=6, elites=2)
 TASKS = ("glue/sst-2", "glue/mrpc")
 
 
@@ -63,10 +63,10 @@ def carry_out(workers, path, confirm=2, stop=lambda: ""):
 def test_the_best_map_and_the_baselines_are_measured_again_with_other_seeds(workers, path):
     found = carry_out(workers, path)
     assert found.best == (0, 2, 5)
-    assert len(found.evaluations) == 16
+    assert len(found.evaluations) == 32
     assert list(found.confirmed) == [(0, 2, 5), (2, 4, 6), (0, 0, 6), (1, 5, 6)]
     assert [e.seed for e in found.confirmed[0, 0, 6]] == [2, 3]
-    assert len(EvaluationCache(path, "here")) == 16 + 4 * 2
+    assert len(EvaluationCache(path, "here")) == 32 + 4 * 2
     assert found.evaluations[0, 2, 5].fitness == pytest.approx(0.8)
 
 
@@ -74,7 +74,7 @@ def test_a_search_that_was_cut_ends_as_if_it_had_not_been(workers, path, tmp_pat
     whole = carry_out(workers, path)
     cut = FakeWorkers()
     other = tmp_path / "other.jsonl"
-    for cut.fails in (9, 18):
+    for cut.fails in (9, 18, 35):
         with pytest.raises(UserError, match="worker 1"):
             carry_out(cut, other)
         assert len(EvaluationCache(other, "here")) == cut.fails
@@ -100,11 +100,11 @@ def test_the_report_shows_the_best_map_beside_baselines_and_every_map(workers, p
     assert "| map | layers of the teacher | glue/sst-2 | glue/mrpc | fitness | fitness, 2 other seeds |" in text
     assert "| found | (0, 2, 5) | 0.7500 | 0.8500 | 0.8000 | 0.8075 ± 0.0035 |" in text
     assert "| last layer | (0, 0, 6) | 0.2500 | 0.3500 | 0.3000 | 0.3075 ± 0.0035 |" in text
-    assert "16 maps were evaluated, of 83 whose supervised layers follow the teacher's order" in text
+    assert "32 maps were evaluated, of 83 whose supervised layers follow the teacher's order" in text
     assert "its own fitness is too high on average" in text
     *_, maps = text.split("Every map:")
     rows = maps.strip().splitlines()[2:]
-    assert len(rows) == 16
+    assert len(rows) == 32
     assert rows[0].startswith("| (0, 2, 5) | found |")
     assert any(row.startswith("| (1, 5, 6) | contribution |") for row in rows)
 
