@@ -124,7 +124,7 @@ class Proxy:
         if method.initial_layers:
             begin_with(self.student, self.teacher, method.initial_layers)
         _train(self.step, self._updates(gene, seed), self.recipe.train)
-        return {name: parameter.asnumpy() for name, parameter in self.student.encoder.parameters_and_names()}
+        return {name: np.array(p.asnumpy()) for name, p in self.student.encoder.parameters_and_names()}
 
     def _updates(self, gene: Sequence[int], seed: int) -> UpdateLoader:
         layer_map, drawn = np.array(gene, np.int32), rng_maker(self.student)

@@ -9,14 +9,6 @@ import pytest
 from ms_plm.common.errors import UserError
 from ms_plm.distill.search.workers import Stopped, Workers
 
-HERE = str(Path(__file__).parent)
-
-
-@pytest.fixture(autouse=True)
-def _importable(monkeypatch):
-    """The workers find `answerers` where this process does."""
-    monkeypatch.syspath_prepend(HERE)
-
 
 def alive(process: int) -> bool:
     try:
