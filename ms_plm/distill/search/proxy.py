@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from mindspore import Parameter, Tensor, nn
+from mindspore import Parameter, Tensor, nn, ops
 
 from ms_plm.config.loading import load_recipe
 from ms_plm.config.model import ModelConfig
@@ -167,7 +167,7 @@ class _Task:
         held_out = {"dev": (dev, kind.samples(dev.examples, tokenizer))}
         batch = self.recipe.impl.eval_batch or _EVALUATED
         self.evaluator = TaskEvaluator(self.model, kind, held_out, self.lengths, batch)
-        self.name = f"{data.task.name} {data.task.metrics[0]}"
+        self.name = f"{task.task or task.own.train} {data.task.metrics[0]}"
 
     def figure(self, encoder: Mapping[str, np.ndarray], seed: int) -> float:
         """The first figure of the task after a fine-tuning that begins with this encoder and new heads."""
@@ -191,7 +191,11 @@ class _Task:
 
 
 class Start:
-    """Values of parameters, to be put back."""
+    """Values of parameters, to be put back.
+
+    In place: a graph that has run keeps the memory of parameters that it reads only inside a branch, as an optimizer's
+    moments, and no longer sees what `set_data` gives them (MindSpore 2.10, CPU).
+    """
 
     def __init__(self, parameters: Iterable[Parameter]) -> None:
         self.parameters = list(parameters)
@@ -200,7 +204,7 @@ class Start:
     def restore(self) -> None:
         """Give every parameter the value that it had."""
         for parameter, value in zip(self.parameters, self.values, strict=True):
-            parameter.set_data(Tensor(np.array(value)))  # a copy: updates are made in place
+            ops.assign(parameter, Tensor(np.array(value)))  # a copy: updates are made in place
 
 
 def _kept(value: np.ndarray) -> np.ndarray:
