@@ -272,10 +272,11 @@ def _of_search(recipe: Recipe) -> list[Complaint]:
         path = ("grid",) if recipe.grid else ("train", "repeats")
         text = "a search is one run; seeds of the comparison are method.confirm."
         complaints.append(Complaint(path, text))
-    if recipe.output.examples or recipe.output.export:
-        path = ("output", "export" if recipe.output.export else "examples")
-        text = "a search leaves a map and no model; remove it."
-        complaints.append(Complaint(path, text))
+    complaints += [
+        Complaint(("output", name), "a search leaves a map and no model; remove it.")
+        for name in ("examples", "export", "compare")
+        if getattr(recipe.output, name)
+    ]
     return complaints
 
 

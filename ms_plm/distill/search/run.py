@@ -6,12 +6,14 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ms_plm.common.errors import UserError
 from ms_plm.common.files import read_json, sha256_file, write_json
 from ms_plm.common.processor import cores
 from ms_plm.config.model import ModelConfig
@@ -55,7 +57,7 @@ def carry_out(recipe: Recipe, folder: Path, started: Callable[[], None]) -> Ende
 
     Raises:
         UserError: recipe, models, text and tasks do not fit each other; the folder holds evaluations of another
-            setting; a worker ended.
+            setting; a worker ended; no map came to anything.
     """
     method = recipe.method
     deep, shallow = _depths(recipe)
@@ -84,6 +86,11 @@ def carry_out(recipe: Recipe, folder: Path, started: Callable[[], None]) -> Ende
         except Stopped as stopped:
             evaluate.begin()  # or the folder that is to be continued would go
             return Ended(None, str(stopped), str(stopped) == _LATE)
+    if math.isnan(found.evaluations[found.best].fitness):
+        raise UserError(
+            f"{folder / CACHE}: no map came to a figure on every task: some of them are nan. See which, and lower "
+            "train.optimizer.learning_rate or that of the task, or give it more steps."
+        )
     _write(folder, recipe, found)
     return Ended(found)
 

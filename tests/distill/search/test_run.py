@@ -132,6 +132,15 @@ def test_what_cannot_begin_leaves_no_folder(made, workers, tmp_path):
     assert not folder.exists()
 
 
+def test_a_search_in_which_every_map_comes_to_nothing_says_so(made, workers, tmp_path, monkeypatch):
+    def nothing(job):
+        return [3.0, 0.0, 1.0] if job.get("skipped") else {"figures": {"own accuracy": float("nan")}, "seconds": 1.0}
+
+    monkeypatch.setattr(workers, "_answer", nothing)
+    with pytest.raises(UserError, match="no map came to a figure on every task"):
+        start(made, tmp_path / "run")
+
+
 def test_the_verb_carries_it_out_and_no_other_kind(made, workers, tmp_path, capsys):
     folder = tmp_path / "run"
     assert main(["search-layer-map", str(made / "recipe" / "recipe.yaml"), f"output.folder={folder}"]) == 0
