@@ -19,6 +19,7 @@ from ms_plm.common.processor import cores
 from ms_plm.config.model import ModelConfig
 from ms_plm.config.places import place
 from ms_plm.config.recipe import Recipe
+from ms_plm.config.sections import Section
 from ms_plm.distill.search.baselines import baselines, needs_losses
 from ms_plm.distill.search.cache import EvaluationCache, fingerprint
 from ms_plm.distill.search.proxy import open_task, open_text
@@ -104,22 +105,29 @@ def _depths(recipe: Recipe) -> tuple[int, int]:
 
 
 def setting_of(recipe: Recipe) -> dict[str, Any]:
-    """Everything that the fitness of a map depends on; files by their content, wherever they stand."""
+    """Everything that the fitness of a map depends on; files by their content, wherever they stand.
+
+    Keys without a value are left out, so that one that a later version adds changes nothing.
+    """
     method, train = recipe.method, recipe.train
+
+    def given(section: Section, **which: set[str]) -> dict[str, Any]:
+        return section.model_dump(exclude_none=True, **which)
+
     values = {
         "teacher": _content(method.teacher.from_),
-        "model": _content(recipe.model.from_) if recipe.model.from_ else recipe.model.model_dump(),
+        "model": _content(recipe.model.from_) if recipe.model.from_ else given(recipe.model),
         "fresh": recipe.model.fresh,
         "text": open_text(recipe).fingerprint,
-        "data": recipe.data.model_dump(include={"max_length", "nsp", "short_sample_probability", "masking"}),
-        "train": train.model_dump(include={"steps", "batch", "seed", "clip_norm", "optimizer", "schedule"}),
-        "method": method.model_dump(include={"losses", "projection", "parity", "initial_layers"}),
+        "data": given(recipe.data, include={"max_length", "nsp", "short_sample_probability", "masking"}),
+        "train": given(train, include={"steps", "batch", "seed", "clip_norm", "optimizer", "schedule"}),
+        "method": given(method, include={"losses", "projection", "parity", "initial_layers"}),
         "tasks": [],
     }
     for task in method.tasks:
         data, dev = open_task(recipe, task)
         examples = repr((data.kind.labels, data.train.examples, dev.examples)).encode()
-        shown = task.model_dump(exclude={"folder", "own"})
+        shown = given(task, exclude={"folder", "own", "augmented"})
         values["tasks"].append({**shown, "examples": hashlib.sha256(examples).hexdigest()})
     return values
 
