@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -29,6 +30,7 @@ from ms_plm.distill.search.space import Space
 from ms_plm.distill.search.workers import Stopped, Workers
 from ms_plm.training.loop import stop_signals
 
+log = logging.getLogger(__name__)
 CACHE, CONTRIBUTION, RESULT = "search.jsonl", "contribution.json", "layer_map.json"
 _LATE = "train.budget_minutes is used up"
 
@@ -78,11 +80,21 @@ def carry_out(recipe: Recipe, folder: Path, started: Callable[[], None]) -> Ende
         threads = max(1, cores() // count)
         return Workers(count, "ms_plm.distill.search.proxy:open_proxy", [str(folder)], threads)
 
+    space = Space(deep, shallow, method.evolution.monotone)
+    log.info(
+        "%d of %d maps from %d layers to %d are evaluated, %d at a time (%d known); each process compiles first",
+        min(method.evolution.evaluations, space.size),
+        space.size,
+        deep,
+        shallow,
+        count,
+        len(cache),
+    )
     with stop_signals() as signals, Evaluator(open_workers, cache, stop, started) as evaluate:
         try:
             skipped = _skipped(folder / CONTRIBUTION, setting, evaluate) if needs_losses(deep, shallow) else None
             named = baselines(deep, shallow, skipped)
-            space = Space(deep, shallow, method.evolution.monotone)
+            log.info("baselines: %s", "; ".join(f"{name} {gene}" for name, gene in named.items()))
             found = search(space, method.evolution, recipe.train.seed, named, evaluate, method.confirm)
         except Stopped as stopped:
             evaluate.begin()  # or the folder that is to be continued would go
