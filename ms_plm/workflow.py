@@ -89,6 +89,8 @@ def run(
         return _run_several(recipe, folder, resume, overwrite, plan)
     if plan:
         raise UsageError(f"--plan: {recipe.name} is one run (no train.repeats, no grid, no suite).")
+    if recipe.kind == "search_layer_map":
+        return _search(recipe, folder, resume, overwrite)
     if serve_as_scheduler():
         return RunResult(folder, None, True, 0, "")
     main = launched_rank() == 0
@@ -214,6 +216,30 @@ def _made_of(recipe: Recipe, folder: Path, model_folder: Path) -> tuple[list[str
             log.error("%s", error)
             parts.append(f"{title}: FAILED: {error}")
     return parts, failed
+
+
+def _search(recipe: Recipe, folder: Path, resume: bool, overwrite: bool) -> RunResult:
+    """Carry out the search for a layer map, whose evaluations run in processes of their own."""
+    from ms_plm.distill.search.report import compared_table, report_text
+    from ms_plm.distill.search.run import carry_out
+
+    if os.environ.get("MS_ROLE"):
+        raise UserError(f"{recipe.name} starts its processes itself (method.processes); start it without msrun.")
+    with _claimed(folder, recipe, resume, overwrite) as started, run_logging(folder, True):
+        log.info("run folder: %s", folder)
+        ended = carry_out(recipe, folder, started)
+        if ended.found is None:
+            summary = f"Stopped: {ended.reason}. Continue with: ms-plm search-layer-map {folder} --resume"
+            return RunResult(folder, None, False, 0 if ended.by_budget else 1, summary)
+        best, text = list(ended.found.best), report_text(ended.found)
+        with replacing_file(folder / "report.md") as temporary:
+            temporary.write_text(f"# {recipe.name}\n\n{recipe.description}\n\n{text}\n", encoding="utf-8")
+    summary = (
+        f"{compared_table(ended.found)}\n\nThe map is in {folder}/layer_map.json, every map in {folder}/report.md. "
+        f"Next: ms-plm run RECIPE method.layer_map='{best}', RECIPE being of kind general_distill"
+    )
+    figures = {"fitness": ended.found.evaluations[ended.found.best].fitness}
+    return RunResult(folder, None, True, 0, summary, figures)
 
 
 def _run_several(recipe: Recipe | Suite, folder: Path, resume: bool, overwrite: bool, plan_only: bool) -> RunResult:

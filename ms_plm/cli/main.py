@@ -24,6 +24,7 @@ VERBS = {
     "show": "print a recipe with every value and where it was set",
     "validate": "check recipes without running them",
     "run": "carry out a recipe",
+    "search-layer-map": "find of which teacher layers a student learns best",
     "prepare": "turn text files into a prepared corpus",
     "train-tokenizer": "build a vocabulary from text",
     "augment": "make variants of a task's training texts",

@@ -263,11 +263,29 @@ def _of_task_distillation(recipe: Recipe) -> list[Complaint]:
     return [Complaint(("train", "checkpoint", "best"), text[best])] if wrong else []
 
 
+def _of_search(recipe: Recipe) -> list[Complaint]:
+    complaints = _of_general_distillation(recipe)
+    if recipe.train.steps is None:
+        text = "a map is evaluated in a few steps; set steps instead."
+        complaints.append(Complaint(("train", "epochs"), text))
+    if recipe.several:
+        path = ("grid",) if recipe.grid else ("train", "repeats")
+        text = "a search is one run; seeds of the comparison are method.confirm."
+        complaints.append(Complaint(path, text))
+    complaints += [
+        Complaint(("output", name), "a search leaves a map and no model; remove it.")
+        for name in ("examples", "export", "compare")
+        if getattr(recipe.output, name)
+    ]
+    return complaints
+
+
 _OF_KIND = {
     "pretrain": _of_pretraining,
     "finetune": _of_finetuning,
     "general_distill": _of_general_distillation,
     "task_distill": _of_task_distillation,
+    "search_layer_map": _of_search,
 }
 
 

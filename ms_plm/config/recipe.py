@@ -9,6 +9,7 @@ from pydantic import Field, field_validator, model_validator
 from ms_plm.config.distillation import DistillMethod
 from ms_plm.config.finetuning import FinetuneMethod, TaskDataSection, TaskEvaluateSection
 from ms_plm.config.model import ExportHead, ModelConfig, PositionEmbedding
+from ms_plm.config.search import SearchEvaluateSection, SearchMethod
 from ms_plm.config.sections import Section
 
 
@@ -264,6 +265,7 @@ KINDS: dict[str, dict[str, type[Section]]] = {
     "finetune": {"data": TaskDataSection, "evaluate": TaskEvaluateSection, "method": FinetuneMethod},
     "general_distill": {"data": DataSection, "evaluate": EvaluateSection, "method": DistillMethod},
     "task_distill": {"data": TaskDataSection, "evaluate": TaskEvaluateSection, "method": DistillMethod},
+    "search_layer_map": {"data": DataSection, "evaluate": SearchEvaluateSection, "method": SearchMethod},
 }
 """The sections that depend on a recipe's `kind`."""
 
@@ -271,7 +273,7 @@ KINDS: dict[str, dict[str, type[Section]]] = {
 class Recipe(Section):
     """One run, from data to results."""
 
-    kind: Literal["pretrain", "finetune", "general_distill", "task_distill"]
+    kind: Literal["pretrain", "finetune", "general_distill", "task_distill", "search_layer_map"]
     name: str = Field(description="default: the file's name")
     description: str = ""
     model: ModelSection = ModelSection()

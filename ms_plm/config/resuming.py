@@ -11,7 +11,10 @@ from ms_plm.config.loading import load_recipe
 from ms_plm.config.recipe import Recipe
 from ms_plm.config.suite import Suite
 
-_MAY_CHANGE = ("impl", "log", "output", "description", "name", "evaluate", "train.checkpoint", "train.budget_minutes")
+_MAY_CHANGE = (
+    *("impl", "log", "output", "description", "name", "evaluate", "train.checkpoint", "train.budget_minutes"),
+    *("method.processes", "method.confirm", "method.evolution.evaluations"),
+)
 _MAY_MOVE = (
     "data.cache",
     "data.corpus",

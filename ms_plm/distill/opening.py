@@ -50,13 +50,16 @@ class Pair:
         return replace(job, fingerprint=digest, facts={**job.facts, "losses": describe(self.objective)})
 
 
-def open_pair(context: Context, head: str, labels: Sequence[str] | int | None = None) -> Pair:
+def open_pair(
+    context: Context, head: str, labels: Sequence[str] | int | None = None, compared: type[Objective] = Objective
+) -> Pair:
     """Open both models.
 
     Args:
         context: of a recipe of distillation.
         head: whose logits are compared, where a term needs them; the teacher must have it in any case.
         labels: of a head that classifies, in the order of the teacher's.
+        compared: what makes the objective.
 
     Raises:
         UserError: they cannot be compared as the recipe asks; with what differs and the remedy.
@@ -74,7 +77,7 @@ def open_pair(context: Context, head: str, labels: Sequence[str] | int | None = 
         config = recipe.model.build(teacher.tokenizer.vocab_size, teacher.tokenizer.pad_id)
         check_vocabulary(config, teacher.tokenizer, "model.vocab_size")
     try:
-        objective = Objective.of(method, config.num_hidden_layers, teacher.config.num_hidden_layers)
+        objective = compared.of(method, config.num_hidden_layers, teacher.config.num_hidden_layers)
     except ValueError as error:
         raise UserError(f"{error}.") from error
     _check_comparable(objective, config, teacher.config)

@@ -11,8 +11,9 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 _ON_DEATH_OF_PARENT = 1  # PR_SET_PDEATHSIG
@@ -21,6 +22,19 @@ _ON_DEATH_OF_PARENT = 1  # PR_SET_PDEATHSIG
 def _end_with_parent() -> None:
     """Ask the kernel for a signal when the process that plans is gone, or two runs could write in one folder later."""
     _LIBC.prctl(_ON_DEATH_OF_PARENT, signal.SIGTERM)
+
+
+def start(command: Sequence[str], more: Mapping[str, str] | None = None, **options: Any) -> subprocess.Popen:
+    """Start a process that finds the same packages and does not outlive this one.
+
+    Args:
+        command: begins with the interpreter.
+        more: of its environment.
+        options: of `subprocess.Popen`.
+    """
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path)), **(more or {})}
+    before: Callable[[], None] | None = _end_with_parent if _LIBC is not None else None
+    return subprocess.Popen(command, env=environment, preexec_fn=before, **options)
 
 
 def command_of(folder: Path, overrides: Sequence[str]) -> list[str]:
@@ -40,11 +54,7 @@ def run_in_process(folder: Path, overrides: Sequence[str], signals: Sequence[str
     Returns:
         Its exit code; negative where a signal ended it.
     """
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))}
-    before: Callable[[], None] | None = _end_with_parent if _LIBC is not None else None
-    child = subprocess.Popen(
-        command_of(folder, overrides), stdout=subprocess.DEVNULL, env=environment, preexec_fn=before
-    )
+    child = start(command_of(folder, overrides), stdout=subprocess.DEVNULL)
     try:
         told = 0
         while True:
