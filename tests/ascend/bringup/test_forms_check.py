@@ -125,7 +125,7 @@ def test_every_unproven_form_for_ascend_is_asked_in_each_type() -> None:
     forms = {
         "attention": ("flash",),
         "relative_attention": ("flash3", "triton", "ascendc"),
-        "dropout_add_layer_norm": ("triton", "ascendc"),
+        "dropout_add_layer_norm": ("addnorm", "triton", "ascendc"),
     }
     wanted = {f"{operation}-{form}-{dtype}" for operation in forms for form in forms[operation] for dtype in DTYPES}
     assert (len(names), set(names)) == (len(wanted), wanted)
