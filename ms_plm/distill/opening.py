@@ -14,7 +14,9 @@ from ms_plm.common.files import sha256_file
 from ms_plm.config.distillation import DistillMethod
 from ms_plm.config.model import ModelConfig
 from ms_plm.config.places import place
+from ms_plm.config.recipe import Recipe
 from ms_plm.distill.objective import Objective
+from ms_plm.kernels import Kernels
 from ms_plm.models.folder import ModelFolder, check_vocabulary, open_folder
 from ms_plm.models.heads import Projection
 from ms_plm.models.model import HEADS, Model
@@ -47,7 +49,8 @@ class Pair:
     def with_teacher(self, job: Job) -> Job:
         """A run that is resumed with the same teacher only, and says who it was."""
         digest = hashlib.sha256(f"{job.fingerprint}{self.fingerprint}".encode()).hexdigest()
-        return replace(job, fingerprint=digest, facts={**job.facts, "losses": describe(self.objective)})
+        facts = {"teacher": self.objective.method.teacher.from_, "losses": describe(self.objective)}
+        return replace(job, fingerprint=digest, facts={**job.facts, **facts})
 
 
 def open_pair(
@@ -82,21 +85,11 @@ def open_pair(
         raise UserError(f"{error}.") from error
     _check_comparable(objective, config, teacher.config)
     projection = _projection(objective, config, student, teacher.config)
-    used = head if method.losses.on_outputs else "encoder"
-    told = {"wants": objective.wants()}
-    kernels = context.kernels(**told, wants_of=objective.layers(teacher=False))
-    if student:
-        kept = labels if used != "encoder" else None
-        model = student.build(
-            used, kernels=kernels, new_head=True, seed=recipe.train.seed, labels=kept, projection=projection
-        )
-        if recipe.model.fresh:
-            model.initialise(recipe.train.seed)
-    else:
-        config = config.with_labels(labels) if labels is not None and used != "encoder" else config
-        pooler = used != "encoder" and "pooler" in HEADS[used]
-        model = Model(config, used, kernels, pooler=pooler, projection=projection).initialise(recipe.train.seed)
-    kernels = context.kernels(method.teacher.precision, **told, wants_of=objective.layers(teacher=True))
+    used, labels = (head, labels) if method.losses.on_outputs else ("encoder", None)
+    wants = objective.wants()
+    kernels = context.kernels(wants=wants, wants_of=objective.layers(teacher=False))
+    model = _student(student, config, used, labels, kernels, projection, recipe)
+    kernels = context.kernels(method.teacher.precision, wants=wants, wants_of=objective.layers(teacher=True))
     known = teacher.build(used, kernels=kernels)
     for who, built in ((name, known), ("the student", model)):
         check_length(built, recipe.data.max_length, who)
@@ -105,6 +98,25 @@ def open_pair(
     _freeze_unreached(model, objective)
     log.info("teacher: %s, %d layers x %d, %s", method.teacher.from_, *_size(teacher.config), describe(objective))
     return Pair(model, known, teacher.tokenizer, objective, sha256_file(teacher.weights.path))
+
+
+def _student(
+    folder: ModelFolder | None,
+    config: ModelConfig,
+    head: str,
+    labels: Sequence[str] | int | None,
+    kernels: Kernels,
+    projection: Projection | None,
+    recipe: Recipe,
+) -> Model:
+    """From its folder, or new; an encoder that is new has no pooler, which no term would train."""
+    seed = recipe.train.seed
+    if folder:
+        model = folder.build(head, kernels=kernels, new_head=True, seed=seed, labels=labels, projection=projection)
+        return model.initialise(seed) if recipe.model.fresh else model
+    config = config if labels is None else config.with_labels(labels)
+    pooler = head != "encoder" and "pooler" in HEADS[head]
+    return Model(config, head, kernels, pooler=pooler, projection=projection).initialise(seed)
 
 
 def _size(config: ModelConfig) -> tuple[int, int]:
