@@ -4,7 +4,7 @@ Independent jobs, each a run folder of its own under --work: the teacher and the
 then every setting with every seed. Jobs that are finished are not done again, one that was cut goes on from its newest
 checkpoint; --minutes ends the call after the job that passes them. The table is made of the finished ones:
 
-    ms-plm prepare DATA/corpus/en --vocab TEACHER --holdout 0.02 --output prepared/en
+    ms-plm prepare DATA/corpus/en --one-per-line --vocab TEACHER --holdout 0.02 --output prepared/en
     ms-plm augment --task glue/sst-2 ... (for the setting `augmented`, see its help)
     python tools/compare_distillation.py sst-2 --model TEACHER --data DATA/glue/SST-2 --corpus prepared/en --work work
     python tools/compare_distillation.py sst-2 ... --augmented sst2_augmented.jsonl
@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
 import math
 import statistics
 import sys
@@ -66,7 +65,8 @@ class Jobs:
             return None
         print(f"{time.strftime('%H:%M:%S')} {name}", flush=True)
         changes = {**self.impl, **changes, "output.folder": str(folder)}
-        ms_plm.run(recipe, changes, resume=(folder / "checkpoints").is_dir(), overwrite=folder.is_dir())
+        resume = (folder / "checkpoints").is_dir()
+        ms_plm.run(recipe, changes, resume=resume, overwrite=folder.is_dir() and not resume)
         return folder / "model"
 
     def common(self) -> tuple[Path, Path] | None:
@@ -148,7 +148,6 @@ def main() -> int:
     parser.add_argument("--augmented-epochs", type=int, default=2, help="the same on augmented rows (%(default)s)")
     parser.add_argument("--minutes", type=float, help="begin no job after so many")
     args = parser.parse_args()
-    logging.getLogger("ms_plm").setLevel(logging.WARNING)
     jobs, settings = Jobs(args), args.settings or [n for n in SETTINGS if args.augmented or "augmented" not in n]
     if (found := jobs.common()) is not None:
         for seed in args.seeds:

@@ -10,13 +10,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from ms_plm.config.model import ModelConfig
 from ms_plm.config.places import place
 from ms_plm.config.recipe import Recipe
 from ms_plm.distill.answers import with_answers
 from ms_plm.distill.figures import DistillationEvaluator, task_batches
 from ms_plm.distill.objective import DistillationLoss
 from ms_plm.distill.opening import open_pair
-from ms_plm.models.folder import open_folder
 from ms_plm.tasks.kinds import KINDS
 from ms_plm.tasks.runner import TaskEvaluator
 from ms_plm.training.finetuning import TaskData, own_tokenizer
@@ -55,7 +55,7 @@ def open_job(context: Context) -> Job:
 
 def _in_teachers_order(data: TaskData, recipe: Recipe) -> TaskData:
     """The same task with its labels numbered as the teacher's: they are matched by name."""
-    labels = open_folder(place(recipe.method.teacher.from_)).config.labels
+    labels = ModelConfig.load(place(recipe.method.teacher.from_)).labels
     own = data.kind.labels
     if not own or not labels or set(own) != set(labels) or tuple(own) == labels:
         return data

@@ -63,8 +63,11 @@ class TaskLoss(nn.Cell):
 
     def sum_of(self, logits, attention_mask, labels, weights):
         """Weighted sum of the losses of the head's logits, fp32 scalar; several scores of a sample are averaged."""
-        (scores,) = self.scores(logits, attention_mask, labels)
-        return self.cross_entropy_sum(scores, labels.reshape((-1,)), weights.reshape((-1,)))
+        scores = self.scores(logits, attention_mask, labels)
+        labels, weights, total = labels.reshape((-1, len(scores))), weights.reshape((-1,)), 0.0
+        for number in range(len(scores)):
+            total = total + self.cross_entropy_sum(scores[number], labels[:, number], weights)
+        return total / len(scores)
 
     @staticmethod
     def weights_of(arrays: dict) -> dict[str, float]:

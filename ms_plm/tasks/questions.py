@@ -33,12 +33,6 @@ class QuestionLoss(TaskLoss):
         hidden = (1.0 - attention_mask.astype(ms.float32)) * _HIDDEN
         return logits[:, :, 0] + hidden, logits[:, :, 1] + hidden
 
-    def sum_of(self, logits, attention_mask, labels, weights):
-        first, last = self.scores(logits, attention_mask, labels)
-        first = self.cross_entropy_sum(first, labels[:, 0], weights)
-        last = self.cross_entropy_sum(last, labels[:, 1], weights)
-        return (first + last) * 0.5
-
 
 class QuestionKind(TaskKind):
     """Question answering; a window without the whole answer points to [CLS]."""

@@ -50,11 +50,14 @@ def open_job(context: Context) -> Job:
     """
     recipe, data = context.recipe, open_corpus(context)
     model = _build_model(context, data)
-    evaluate = None
-    if (batches := held_out_batches(context, data)) is not None:
-        evaluator = PretrainingEvaluator(model, recipe.data.nsp, data.tokenizer)
-        evaluate = lambda: evaluator.evaluate(batches, total=context.parallel.sum).figures()  # noqa: E731
-    return corpus_job(context, data, model, PretrainingLoss(model, recipe.data.nsp), evaluate, TITLES)
+    batches = held_out_batches(context, data)
+    evaluator = PretrainingEvaluator(model, recipe.data.nsp, data.tokenizer)
+
+    def figures() -> dict[str, float]:
+        return evaluator.evaluate(batches, total=context.parallel.sum).figures()
+
+    loss = PretrainingLoss(model, recipe.data.nsp)
+    return corpus_job(context, data, model, loss, figures if batches is not None else None, TITLES)
 
 
 def open_corpus(context: Context) -> PretrainingData:
