@@ -30,7 +30,7 @@ KINDS = {
     "general_distill": "ms_plm.distill.general",
     "task_distill": "ms_plm.distill.task",
 }
-"""The module whose `run(recipe, folder, resume)` carries out a kind."""
+"""The module whose `open_job` opens what a kind of training needs."""
 _NEXT = {
     None: "'a text with [MASK]'",
     "sequence_classification": "'a text'",
@@ -97,12 +97,18 @@ def run(
     claim = _claimed(folder, recipe, resume, overwrite) if main else nullcontext(_nothing)
     with claim as started, run_logging(folder, main):
         log.info("run folder: %s", folder)
-        result = importlib.import_module(KINDS[recipe.kind]).run(recipe, folder, resume, started)
+        result = _train(recipe, folder, resume, started)
         if not result.main:
             return RunResult(folder, None, result.outcome.finished, 0, "")
         if not result.outcome.finished:
             return _cut(folder, result)
         return _finish(recipe, folder, result)
+
+
+def _train(recipe: Recipe, folder: Path, resume: bool, started: Callable[[], None]) -> Any:
+    from ms_plm.training.session import carry_out
+
+    return carry_out(recipe, folder, resume, started, importlib.import_module(KINDS[recipe.kind]).open_job)
 
 
 def _nothing() -> None:

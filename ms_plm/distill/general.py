@@ -2,20 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
-
-from ms_plm.config.recipe import Recipe
 from ms_plm.distill.figures import DistillationEvaluator, corpus_batches
 from ms_plm.distill.objective import DistillationLoss
 from ms_plm.distill.opening import open_pair
 from ms_plm.training.pretraining import check_same_vocabulary, corpus_job, held_out_batches, open_corpus
-from ms_plm.training.session import Context, Job, TrainingResult, carry_out
-
-
-def run(recipe: Recipe, folder: Path, resume: bool, started: Callable[[], None]) -> TrainingResult:
-    """Carry out a recipe of kind `general_distill`; see `session.carry_out`."""
-    return carry_out(recipe, folder, resume, started, open_job)
+from ms_plm.training.session import Context, Job
 
 
 def open_job(context: Context) -> Job:

@@ -6,9 +6,7 @@ or any mixture of terms in one.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 from ms_plm.config.model import ModelConfig
 from ms_plm.config.places import place
@@ -20,12 +18,7 @@ from ms_plm.distill.opening import open_pair
 from ms_plm.tasks.kinds import KINDS
 from ms_plm.tasks.runner import TaskEvaluator
 from ms_plm.training.finetuning import TaskData, own_tokenizer
-from ms_plm.training.session import Context, Job, TrainingResult, carry_out
-
-
-def run(recipe: Recipe, folder: Path, resume: bool, started: Callable[[], None]) -> TrainingResult:
-    """Carry out a recipe of kind `task_distill`; see `session.carry_out`."""
-    return carry_out(recipe, folder, resume, started, open_job)
+from ms_plm.training.session import Context, Job
 
 
 def open_job(context: Context) -> Job:

@@ -29,16 +29,11 @@ from ms_plm.tasks.kinds import KINDS, named_task, own_task
 from ms_plm.tasks.runner import TaskEvaluator
 from ms_plm.tokenization import Tokenizer
 from ms_plm.training.assembly import micro_batch
-from ms_plm.training.session import Context, Job, TrainingResult, carry_out
+from ms_plm.training.session import Context, Job
 from ms_plm.training.step import rng_maker
 from ms_plm.training.throughput import training_flops
 
 log = logging.getLogger(__name__)
-
-
-def run(recipe: Recipe, folder: Path, resume: bool, started: Callable[[], None]) -> TrainingResult:
-    """Carry out a recipe of kind `finetune`; see `session.carry_out`."""
-    return carry_out(recipe, folder, resume, started, open_job)
 
 
 def open_job(context: Context) -> Job:

@@ -5,14 +5,12 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable
-from pathlib import Path
 
 from mindspore import nn
 
 from ms_plm.common.errors import UserError
 from ms_plm.common.processor import cores
 from ms_plm.config.places import place
-from ms_plm.config.recipe import Recipe
 from ms_plm.data.loader import EvaluationBatches, UpdateLoader
 from ms_plm.data.sources import EVALUATION_SEED, PretrainingData, open_data
 from ms_plm.models.folder import check_vocabulary, load
@@ -21,7 +19,7 @@ from ms_plm.tasks.pretraining import PretrainingLoss, head_for
 from ms_plm.tasks.runner import PretrainingEvaluator
 from ms_plm.tokenization import Tokenizer
 from ms_plm.training.assembly import micro_batch
-from ms_plm.training.session import Context, Job, TrainingResult, carry_out
+from ms_plm.training.session import Context, Job
 from ms_plm.training.step import rng_maker
 from ms_plm.training.throughput import training_flops
 
@@ -35,11 +33,6 @@ TITLES = {
     "next_sentence_loss": "next-sentence loss",
     "next_sentence_accuracy": "next-sentence accuracy",
 }
-
-
-def run(recipe: Recipe, folder: Path, resume: bool, started: Callable[[], None]) -> TrainingResult:
-    """Carry out a recipe of kind `pretrain`; see `session.carry_out`."""
-    return carry_out(recipe, folder, resume, started, open_job)
 
 
 def open_job(context: Context) -> Job:
