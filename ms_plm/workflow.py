@@ -29,6 +29,7 @@ KINDS = {
     "finetune": "ms_plm.training.finetuning",
     "general_distill": "ms_plm.distill.general",
     "task_distill": "ms_plm.distill.task",
+    "elastic": "ms_plm.elastic.training",
 }
 """The module whose `open_job` opens what a kind of training needs."""
 _NEXT = {

@@ -6,7 +6,7 @@ Needs Debian, its package server and PyPI, and two packages; no root beyond them
     python tools/check_aarch64.py                                 # 3 to 5 minutes
     python tools/check_aarch64.py -- -k attention -m slow         # what follows -- goes to pytest
 
-1. Fetches Python and its libraries as Debian packages, NumPy, pydantic and pytest as wheels, all for aarch64, once,
+1. Fetches Python and its libraries as Debian packages, NumPy, pydantic, pytest and hypothesis as wheels, all for aarch64, once,
    into --folder (165 MB).
 2. Compiles ms_plm/kernels/native/src with build.py's flags; a warning is an error.
 3. Runs the tests of tests/kernels/native in QEMU. MindSpore's oneDNN is not there: matrix products are NumPy's.
@@ -31,7 +31,7 @@ from ms_plm.kernels.native import build
 ROOT = Path(__file__).resolve().parents[1]
 COMPILER, EMULATOR = "aarch64-linux-gnu-g++", "qemu-aarch64-static"
 PACKAGES = ("python3-minimal", "libpython3-stdlib", "libstdc++6", "libgomp1")
-WHEELS = ("numpy<2", "pydantic", "pytest")
+WHEELS = ("numpy<2", "pydantic", "pytest", "hypothesis")
 TESTS = tuple(
     f"tests/kernels/native/test_{name}.py" for name in ("linear", "normalization", "loss", "attention", "optimizer")
 )

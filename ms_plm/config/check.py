@@ -263,6 +263,14 @@ def _of_task_distillation(recipe: Recipe) -> list[Complaint]:
     return [Complaint(("train", "checkpoint", "best"), text[best])] if wrong else []
 
 
+def _of_elastic(recipe: Recipe) -> list[Complaint]:
+    complaints = _of_finetuning(recipe)
+    if recipe.model.from_ and recipe.model.fresh:
+        text = "heads and neurons of new weights have no order; remove it, and name a fine-tuned model."
+        complaints.append(Complaint(("model", "fresh"), text))
+    return complaints
+
+
 def _of_search(recipe: Recipe) -> list[Complaint]:
     complaints = _of_general_distillation(recipe)
     if recipe.train.steps is None:
@@ -285,6 +293,7 @@ _OF_KIND = {
     "finetune": _of_finetuning,
     "general_distill": _of_general_distillation,
     "task_distill": _of_task_distillation,
+    "elastic": _of_elastic,
     "search_layer_map": _of_search,
 }
 

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from ms_plm.config.distillation import DistillMethod
+from ms_plm.config.elastic import ElasticMethod
 from ms_plm.config.finetuning import FinetuneMethod, TaskDataSection, TaskEvaluateSection
 from ms_plm.config.model import ExportHead, ModelConfig, PositionEmbedding
 from ms_plm.config.search import SearchEvaluateSection, SearchMethod
@@ -265,6 +266,7 @@ KINDS: dict[str, dict[str, type[Section]]] = {
     "finetune": {"data": TaskDataSection, "evaluate": TaskEvaluateSection, "method": FinetuneMethod},
     "general_distill": {"data": DataSection, "evaluate": EvaluateSection, "method": DistillMethod},
     "task_distill": {"data": TaskDataSection, "evaluate": TaskEvaluateSection, "method": DistillMethod},
+    "elastic": {"data": TaskDataSection, "evaluate": TaskEvaluateSection, "method": ElasticMethod},
     "search_layer_map": {"data": DataSection, "evaluate": SearchEvaluateSection, "method": SearchMethod},
 }
 """The sections that depend on a recipe's `kind`."""
@@ -273,7 +275,7 @@ KINDS: dict[str, dict[str, type[Section]]] = {
 class Recipe(Section):
     """One run, from data to results."""
 
-    kind: Literal["pretrain", "finetune", "general_distill", "task_distill", "search_layer_map"]
+    kind: Literal["pretrain", "finetune", "general_distill", "task_distill", "elastic", "search_layer_map"]
     name: str = Field(description="default: the file's name")
     description: str = ""
     model: ModelSection = ModelSection()

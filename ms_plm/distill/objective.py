@@ -114,14 +114,28 @@ class Observed(nn.Cell):
         return states, maps, projected, logits
 
 
+@dataclass(frozen=True)
+class Given:
+    """What a teacher said, as inputs of the loss behind all others: hidden states, then its logits.
+
+    Attributes:
+        states: how many hidden states.
+        logits: whether there are logits.
+        stored: the logits are an array of the samples, `targets`; otherwise who runs the loss hands them over.
+    """
+
+    states: int = 0
+    logits: bool = True
+    stored: bool = False
+
+
 class DistillationLoss(nn.Cell):
     """Terms of one micro-batch, fp32 `[terms]`, each times its lambda.
 
     Args:
         objective: what is compared.
         student: with the head that the terms need, its projection, and outputs as `Objective.wants` names them.
-        teacher: the same; its parameters take no gradient and nothing of it is dropped. None: its answers are given,
-            as `targets` of the samples.
+        teacher: the same; its parameters take no gradient and nothing of it is dropped. Or what is given of it.
         logits: what the head gives: `task`, `masked_lm`, or empty where nothing reads it.
         task: the kind's loss over the student, where logits are a task's.
     """
@@ -130,7 +144,7 @@ class DistillationLoss(nn.Cell):
         self,
         objective: Objective,
         student: Model,
-        teacher: Model | None,
+        teacher: Model | Given,
         logits: str = "",
         task: nn.Cell | None = None,
     ) -> None:
@@ -153,9 +167,10 @@ class DistillationLoss(nn.Cell):
         self.logits, self.task, self.student = logits, task, student
         wanted = objective.wants()
         maps = next((name for name in ("scores", "probabilities") if name in wanted), "")
-        self.seen_student, self.given = Observed(student, maps, logits), teacher is None
+        self.seen_student, self.given = Observed(student, maps, logits), isinstance(teacher, Given)
         if self.given:
-            self.inputs = (*self.inputs, "targets")
+            self.given_states, self.given_logits = teacher.states, teacher.logits
+            self.inputs = (*self.inputs, *(("targets",) if teacher.stored else ()))
         else:
             for parameter in teacher.get_parameters():
                 parameter.requires_grad = False
@@ -189,7 +204,7 @@ class DistillationLoss(nn.Cell):
         student = self.seen_student(rng, input_ids, token_type_ids, attention_mask, positions)
         teacher = ((), (), (), ())
         if self.given:
-            teacher = ((), (), (), more[-1].reshape(student[3].shape))
+            teacher = self._told(student, more)
         else:
             teacher = ops.stop_gradient(self.seen_teacher(None, input_ids, token_type_ids, attention_mask, positions))
         rows = ops.broadcast_to(counted.reshape((-1, 1)), (counted.shape[0], input_ids.shape[0] // counted.shape[0]))
@@ -200,6 +215,16 @@ class DistillationLoss(nn.Cell):
             term = self._term(name, student, teacher, mask, attention_mask, counted, more)
             found = (*found, term * self.factors[number])
         return ops.stack(found)
+
+    def _told(self, student, more):
+        """The teacher's part of `Observed` from the inputs."""
+        states, logits, count = (), (), self.given_states
+        if self.given_logits:
+            logits = more[-1].reshape(student[3].shape)
+            more = more[:-1]
+        if count:
+            states = more[-count:]
+        return states, (), (), logits
 
     def _term(self, name, student, teacher, mask, attention_mask, counted, more):
         if name == "embedding":

@@ -69,9 +69,7 @@ def open_pair(
     """
     recipe = context.recipe
     method: DistillMethod = recipe.method
-    teacher = open_folder(place(method.teacher.from_))
-    name = f"method.teacher.from {method.teacher.from_}"
-    _check_head(teacher, name, head, labels)
+    teacher, name, fingerprint = open_teacher(method.teacher.from_, head, labels)
     student = open_folder(place(recipe.model.from_)) if recipe.model.from_ else None
     if student:
         check_same_vocabulary(f"model.from {recipe.model.from_}", student.tokenizer, teacher.tokenizer)
@@ -97,7 +95,23 @@ def open_pair(
         begin_with(model, known, method.initial_layers)
     _freeze_unreached(model, objective)
     log.info("teacher: %s, %d layers x %d, %s", method.teacher.from_, *_size(teacher.config), describe(objective))
-    return Pair(model, known, teacher.tokenizer, objective, sha256_file(teacher.weights.path))
+    return Pair(model, known, teacher.tokenizer, objective, fingerprint)
+
+
+def open_teacher(folder: str, head: str, labels: Sequence[str] | int | None = None) -> tuple[ModelFolder, str, str]:
+    """A teacher's folder, what messages call it, and a fingerprint of its weights.
+
+    Args:
+        folder: as the recipe names it.
+        head: that it must have.
+        labels: of a head that classifies; they are matched by name.
+
+    Raises:
+        UserError: it has no such head, or one for other labels.
+    """
+    opened, name = open_folder(place(folder)), f"method.teacher.from {folder}"
+    _check_head(opened, name, head, labels)
+    return opened, name, sha256_file(opened.weights.path)
 
 
 def _student(

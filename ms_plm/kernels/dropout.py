@@ -55,9 +55,13 @@ class DropoutPlan:
 
     A `pooled` site comes last, as heads are built after the encoder: `x [B, width]` does not know the length S that the
     other sites' masks grow with, so that its mask is found from the end of the flat one.
+
+    Args:
+        first: number of the first site, so that models that drop values by the same keys draw different masks.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, first: int = 0) -> None:
+        self._first = first
         self._sites: list[tuple[DropoutSite, int, int]] = []  # with its width and the power of S in its size
         self._hidden = self._heads = self._pooled = 0
 
@@ -80,7 +84,7 @@ class DropoutPlan:
             raise ValueError(
                 "a plan ends with its pooled site: build the heads last, with one dropout on pooled values"
             )
-        site = DropoutSite(probability, len(self._sites), self._hidden, self._heads, pooled=power == 0)
+        site = DropoutSite(probability, self._first + len(self._sites), self._hidden, self._heads, pooled=power == 0)
         self._sites.append((site, width, power))
         self._pooled += width if power == 0 else 0
         self._hidden += width if power == 1 else 0
@@ -89,6 +93,11 @@ class DropoutPlan:
 
     def __bool__(self) -> bool:
         return bool(self._sites)
+
+    @property
+    def end(self) -> int:
+        """The number after the last site's."""
+        return self._first + len(self._sites)
 
     def size(self, batch: int, length: int) -> int:
         """Length of the flat host mask."""

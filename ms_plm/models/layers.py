@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 
 import numpy as np
-from mindspore import Parameter, Tensor, nn
+from mindspore import Parameter, Tensor, nn, ops
 
 from ms_plm.kernels import Kernels
 from ms_plm.kernels.dropout import DropoutSite
@@ -23,9 +23,21 @@ class Linear(nn.Cell):
         self.weight = _parameter(np.zeros((outputs, inputs)), "weight")
         self.bias = _parameter(np.zeros(outputs), "bias")
         self.kernel = kernels.build("linear", activation=activation)
+        self.sizes, self.cut_weight, self.cut_bias, self.slice = (outputs, inputs), False, False, ops.Slice()
 
     def construct(self, x):
-        return self.kernel(x, self.weight, self.bias)
+        weight, bias = self.weight, self.bias
+        if self.cut_weight:
+            weight = self.slice(weight, (0, 0), self.sizes)
+        if self.cut_bias:
+            bias = self.slice(bias, (0,), self.sizes[:1])
+        return self.kernel(x, weight, bias)
+
+    def borrow(self, other: Linear) -> None:
+        """Read the first rows and columns of the parameters of another layer, at least as large, instead of its own."""
+        self.weight, self.bias = other.weight, other.bias
+        self.cut_weight = other.weight.shape != self.sizes
+        self.cut_bias = other.bias.shape != self.sizes[:1]
 
 
 class LayerNorm(nn.Cell):

@@ -40,6 +40,7 @@ class Model(nn.Cell):
         kernels: implementations; default: those for evaluation on this device.
         pooler: False: head `encoder` without a pooler, for folders that have none.
         projection: to a teacher's width, see `ms_plm.models.heads.Projection`; None: none.
+        plan: numbers the dropout sites; default: from 0.
 
     Raises:
         UserError: the head does not exist.
@@ -52,13 +53,14 @@ class Model(nn.Cell):
         kernels: Kernels | None = None,
         pooler: bool = True,
         projection: Projection | None = None,
+        plan: DropoutPlan | None = None,
     ) -> None:
         super().__init__()
         if head not in HEADS:
             raise UserError(f"head: expected one of {', '.join(HEADS)}, found {head!r}.")
         kernels = kernels or Kernels()
         self.config, self.head, self.kernels = config, head, kernels
-        self.plan = DropoutPlan()
+        self.plan = DropoutPlan() if plan is None else plan
         self.encoder = Encoder(config, kernels, self.plan)
         parts = HEADS[head]
         self.has_pooler, self.has_masked_lm = pooler and "pooler" in parts, "masked_lm" in parts

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from copy import copy
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -73,6 +72,5 @@ def draw_result(evaluator: TaskEvaluator, folder: Path) -> None:
     """
     name, (split, _) = next(iter(evaluator.splits.items()))
     if split.labels:
-        alone = copy(evaluator)  # the same graphs
-        alone.group = None
-        draw_split_confusion(evaluator.task, split, alone.evaluated(name)[1], folder / "confusion.png")
+        predictions = evaluator.by_itself().evaluated(name)[1]
+        draw_split_confusion(evaluator.task, split, predictions, folder / "confusion.png")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -216,6 +217,12 @@ class TaskEvaluator:
         parts = (group.rank, group.ranks) if group else ()
         values = all_logits(self.graph, samples.rows, self.lengths, self.batch, outputs, *parts)
         return group.gather_arrays(values.reshape(-1)).sum(0).reshape(values.shape) if group else values
+
+    def by_itself(self) -> TaskEvaluator:
+        """The same (and the same graphs) for one process, which does everything while the others go on."""
+        alone = copy(self)
+        alone.group = None
+        return alone
 
     def _key(self, split: str, name: str) -> str:
         return name if split == next(iter(self.splits)) else f"{split}_{name}"

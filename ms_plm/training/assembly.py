@@ -14,7 +14,7 @@ from ms_plm.config.precision import PrecisionPolicy
 from ms_plm.config.recipe import Recipe
 from ms_plm.kernels import Call, Kernels
 from ms_plm.models.model import Model
-from ms_plm.training.forward import AdversarialForward, Forward
+from ms_plm.training.forward import AdversarialForward, Forward, LossInParts
 from ms_plm.training.hardware import Device
 from ms_plm.training.optimizer import layer_rates
 from ms_plm.training.overflow import NpuStatus
@@ -56,7 +56,7 @@ def build_kernels(
 
 def build_step(
     recipe: Recipe,
-    loss: nn.Cell,
+    loss: nn.Cell | LossInParts,
     model: Model,
     policy: PrecisionPolicy,
     ranks: int = 1,
@@ -78,7 +78,8 @@ def build_step(
     if policy.loss_scaling:
         scale = impl.loss_scale or float(2**15 * micro_batches * ranks)
     if impl.recompute:
-        model.encoder.recompute_layers()
+        for each in loss.models if isinstance(loss, LossInParts) else (model,):
+            each.encoder.recompute_layers()
     status = NpuStatus if policy.loss_scaling and policy.overflow == "saturates" else None
     forward, rates = _method(recipe, model)
     options = StepOptions(train.clip_norm, scale, impl.loss_scale_window, ranks, status, forward, rates)

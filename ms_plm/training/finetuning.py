@@ -29,6 +29,7 @@ from ms_plm.tasks.kinds import KINDS, named_task, own_task
 from ms_plm.tasks.runner import TaskEvaluator
 from ms_plm.tokenization import Tokenizer
 from ms_plm.training.assembly import micro_batch
+from ms_plm.training.forward import LossInParts
 from ms_plm.training.session import Context, Job
 from ms_plm.training.step import rng_maker
 from ms_plm.training.throughput import training_flops
@@ -84,6 +85,15 @@ class TaskData:
         train = _chosen(splits["train"], recipe)
         return cls(task, splits, train, KINDS[task.kind](task, train.labels, recipe.data))
 
+    def numbered_as(self, labels: Sequence[str] | None) -> TaskData:
+        """The same task with its labels, if they are these, numbered in this order: a model's, matched by name."""
+        own = self.kind.labels
+        if not own or not labels or set(own) != set(labels) or tuple(own) == tuple(labels):
+            return self
+        splits = {name: replace(split, labels=tuple(labels)) for name, split in self.splits.items()}
+        kind = KINDS[self.task.kind](self.task, tuple(labels), self.kind.limits)
+        return replace(self, splits=splits, train=replace(self.train, labels=tuple(labels)), kind=kind)
+
     def held_out(self, tokenizer: Tokenizer) -> dict[str, tuple[Split, TaskSamples]]:
         """The dev sets, tokenized."""
         return {
@@ -97,7 +107,7 @@ class TaskData:
         context: Context,
         model: Model,
         tokenizer: Tokenizer,
-        loss: nn.Cell,
+        loss: nn.Cell | LossInParts,
         samples: LabelledSamples,
         measure: Callable[..., Measure] = TaskEvaluator,
     ) -> Job:
@@ -125,7 +135,7 @@ class TaskData:
             parallel.rank,
             parallel.ranks,
             min(recipe.impl.workers, cores()),
-            rng_maker(model),
+            rng_maker(*(loss.models if isinstance(loss, LossInParts) else (model,))),
         )
         evaluator = None
         if held_out:

@@ -6,8 +6,44 @@ fp32 `[B, S, H]` of the word embeddings, used instead of looking them up.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
 import mindspore as ms
 from mindspore import Parameter, ParameterTuple, nn, ops
+
+
+@dataclass(frozen=True)
+class LossInParts:
+    """A loss whose terms are sums over several graphs, such as those of sub-networks, which follow one another.
+
+    Only one part's activations are held at a time. What the parts share (a teacher's answers) is computed once.
+
+    Attributes:
+        parts: losses of the same `inputs`, `terms` and weights.
+        shared: for each part the cell whose outputs it takes behind its arrays, or None; `cell(*arrays)` runs once a
+            micro-batch, whatever the number of parts that name it.
+        models: those that the parts run, which drop values.
+    """
+
+    parts: Sequence[nn.Cell]
+    shared: Sequence[nn.Cell | None]
+    models: Sequence[nn.Cell]
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Names of the arrays."""
+        return self.parts[0].inputs
+
+    @property
+    def terms(self) -> tuple[str, ...]:
+        """Names of the terms."""
+        return self.parts[0].terms
+
+    @property
+    def weights_of(self) -> Callable[[dict], dict[str, float]]:
+        """Weights of the terms over some samples, from their arrays."""
+        return self.parts[0].weights_of
 
 
 class Forward(nn.Cell):

@@ -26,6 +26,7 @@ from ms_plm.models.model import Model
 from ms_plm.tokenization import Tokenizer
 from ms_plm.training.assembly import build_kernels, build_step, trained
 from ms_plm.training.checkpoint import CheckpointStore
+from ms_plm.training.forward import LossInParts
 from ms_plm.training.hardware import Device, open_device
 from ms_plm.training.log import METRICS, RunLog
 from ms_plm.training.loop import Outcome, Progress, TrainingLoop
@@ -62,7 +63,7 @@ class Job:
 
     model: Model
     tokenizer: Tokenizer
-    loss: nn.Cell
+    loss: nn.Cell | LossInParts
     loader: Updates
     total: int
     fingerprint: str

@@ -4,13 +4,13 @@ Losses are named sums. The host knows the weight of every term over the whole up
 so each forward divides its sums by these weights and gradients are only ever *added*: accumulation and data parallel
 equal one big batch up to rounding, and fp16 never sees an unnormalised sum.
 
-Without accumulation an update is one graph; with it, one that adds a micro-batch and one that updates. Where the
-optimizer's state is shared out, the update itself is a graph of its own: see `ms_plm.training.sharding`.
+Without accumulation an update is one graph; with it, one that adds a micro-batch (of a loss in parts, one for each) and
+one that updates. Where the optimizer's state is shared out, the update is a graph of its own: `training.sharding`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NamedTuple
 
 import mindspore as ms
@@ -19,7 +19,7 @@ from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
 
 from ms_plm.config.recipe import TrainSection
 from ms_plm.kernels import Kernels
-from ms_plm.training.forward import Forward
+from ms_plm.training.forward import Forward, LossInParts
 from ms_plm.training.optimizer import Optimizer
 from ms_plm.training.overflow import LARGEST, WatchedForward
 from ms_plm.training.sharding import HandOut, Sharding
@@ -181,6 +181,7 @@ class _Accumulators(nn.Cell):
 
     def __init__(self, named: Mapping[str, Parameter], terms: int, add: AddGradients) -> None:
         super().__init__(auto_prefix=False)
+        self.names = tuple(named)
         self.totals = ParameterTuple(
             Parameter(Tensor(np.zeros(p.shape, np.float32)), name=f"accumulated.{name}", requires_grad=False)
             for name, p in named.items()
@@ -188,9 +189,13 @@ class _Accumulators(nn.Cell):
         self.terms = Parameter(Tensor(np.zeros(terms, np.float32)), name="terms", requires_grad=False)
         self.add, self.map = add, ops.HyperMap()
 
-    def receive(self, terms, gradients):
-        """Add one micro-batch's."""
-        done = self.map(_accumulate, self.totals, gradients)
+    def of(self, names: Collection[str]) -> ParameterTuple:
+        """The sums of some parameters."""
+        return ParameterTuple([total for name, total in zip(self.names, self.totals, strict=True) if name in names])
+
+    def receive(self, totals, terms, gradients):
+        """Add what one forward gave to these sums."""
+        done = self.map(_accumulate, totals, gradients)
         return ops.depend(terms, (done, ops.assign_add(self.terms, terms)))
 
     def over_ranks(self):
@@ -204,15 +209,15 @@ class _Accumulators(nn.Cell):
 
 
 class _AccumulateStep(nn.Cell):
-    """Adds one micro-batch to the accumulators."""
+    """Adds one micro-batch to the accumulators of the parameters that its forward reads."""
 
-    def __init__(self, forward: nn.Cell, scale: Parameter, sums: _Accumulators) -> None:
+    def __init__(self, forward: nn.Cell, scale: Parameter, sums: _Accumulators, names: Collection[str]) -> None:
         super().__init__(auto_prefix=False)
-        self.forward, self.scale, self.sums = forward, scale, sums
+        self.forward, self.scale, self.sums, self.totals = forward, scale, sums, sums.of(names)
 
     def construct(self, inverse_weights, *inputs):
         terms, gradients = self.forward(self.scale, inverse_weights, *inputs)
-        return self.sums.receive(terms, gradients)
+        return self.sums.receive(self.totals, terms, gradients)
 
 
 class _ApplyStep(nn.Cell):
@@ -257,18 +262,19 @@ class TrainingStep:
     """One update from the micro-batches of this process.
 
     Args:
-        loss: a cell `loss(rng, *arrays) -> fp32 [terms]` with `inputs` (names of the arrays) and `terms` (names).
+        loss: a cell `loss(rng, *arrays) -> fp32 [terms]` with `inputs` (names of the arrays) and `terms` (names), or
+            several as one.
         named: trained parameters by the names under which their state is stored.
         train: optimizer and clipping.
         kernels: implementations.
         options: see `StepOptions`.
-        accumulate: more than one micro-batch an update.
+        accumulate: more than one micro-batch an update; a loss in parts is accumulated in any case.
         sharding: of the optimizer's state among processes; None: all of it is in each.
     """
 
     def __init__(
         self,
-        loss: nn.Cell,
+        loss: nn.Cell | LossInParts,
         named: Mapping[str, Parameter],
         train: TrainSection,
         kernels: Kernels,
@@ -276,23 +282,31 @@ class TrainingStep:
         accumulate: bool,
         sharding: Sharding | None = None,
     ) -> None:
-        self.loss, self.accumulate, self.sharding = loss, accumulate, sharding
+        in_parts = isinstance(loss, LossInParts)
+        self.loss, self.accumulate, self.sharding = loss, accumulate or in_parts, sharding
         parameters = ParameterTuple(list(named.values()))
         self.optimizer = Optimizer(dict(named), train.optimizer, kernels, sharding, options.rates)
         self.applier = ApplyGradients(self.optimizer, options)
-        forward, add = options.forward(loss, parameters), AddGradients(options, kernels)
-        if options.status is not None:
-            forward = WatchedForward(forward, options.status())
-        if accumulate:
+        add = AddGradients(options, kernels)
+        if self.accumulate:
             sums = _Accumulators(named, len(loss.terms) + (options.status is not None), add)
-            self._add = _AccumulateStep(forward, self.applier.scale, sums)
+            parts = [loss]
+            self._shared: Sequence[nn.Cell | None] = [None]
+            if in_parts:
+                parts, self._shared = loss.parts, loss.shared
+            self._adds = []
+            for part in parts:
+                read = _read_by(part, named) if in_parts else named
+                forward = _watched(options, options.forward(part, ParameterTuple(list(read.values()))))
+                self._adds.append(_AccumulateStep(forward, self.applier.scale, sums, read))
             self._gradients, self._update = _TakeStep(sums), _ApplyStep(sums, self.applier)
         else:
+            forward = _watched(options, options.forward(loss, parameters))
             self._gradients = _Gradients(forward, self.applier.scale, add)
             self._update = _WholeStep(self._gradients, self.applier)
         if sharding is not None:
             self._shard, self._hand_out = _ShardStep(self.applier), HandOut(parameters, sharding)
-        for cell in vars(self).values():
+        for cell in (*vars(self).values(), *(self._adds if self.accumulate else ())):
             if isinstance(cell, nn.Cell):
                 cell.set_train(True)
 
@@ -310,7 +324,7 @@ class TrainingStep:
         rate, inputs = Tensor(learning_rate, ms.float32), ()
         if self.accumulate:
             for batch in micro_batches:
-                self._add(inverse, *self._tensors(batch))
+                self._add(inverse, batch)
         else:
             (batch,) = micro_batches
             inputs = (inverse, *self._tensors(batch))
@@ -321,10 +335,26 @@ class TrainingStep:
         self._hand_out()  # a skipped update hands out what all have
         return StepResult(terms, *applied)
 
+    def _add(self, inverse: Tensor, batch: Mapping[str, np.ndarray]) -> None:
+        """Add a micro-batch to the accumulators, part by part."""
+        rng, *arrays = self._tensors(batch)
+        several = isinstance(rng, list)
+        answers: dict[int, Sequence[Tensor]] = {}
+        for number, (add, cell) in enumerate(zip(self._adds, self._shared, strict=True)):
+            more: Sequence[Tensor] = ()
+            if cell is not None:
+                if id(cell) not in answers:
+                    answers[id(cell)] = cell(*arrays)
+                more = answers[id(cell)]
+            add(inverse, rng[number] if several else rng, *arrays, *more)
+
     def _tensors(self, batch: Mapping[str, np.ndarray]) -> list:
         rng = batch.get("rng")
-        arrays = [Tensor.from_numpy(np.ascontiguousarray(batch[name])) for name in self.loss.inputs]
-        return [None if rng is None else Tensor.from_numpy(rng), *arrays]
+        if isinstance(rng, list):
+            rng = [Tensor.from_numpy(values) for values in rng]
+        elif rng is not None:
+            rng = Tensor.from_numpy(rng)
+        return [rng, *(Tensor.from_numpy(np.ascontiguousarray(batch[name])) for name in self.loss.inputs)]
 
     scale_state = ("loss_scale", "good_updates")
     """Names in `state()` that belong to the precision of a run."""
@@ -339,15 +369,32 @@ class TrainingStep:
         return {**self.optimizer.collect(), **{name: counter.asnumpy() for name, counter in counters.items()}}
 
 
-def rng_maker(model) -> Callable[[dict], dict]:
-    """What a loader's worker threads add to a micro-batch: `rng`, in the form that the model's dropout reads."""
-    form = model.kernels.choose("dropout")[0].name
+def _watched(options: StepOptions, forward: nn.Cell) -> nn.Cell:
+    return forward if options.status is None else WatchedForward(forward, options.status())
+
+
+def _read_by(part: nn.Cell, named: Mapping[str, Parameter]) -> dict[str, Parameter]:
+    """The trained parameters that a part of the loss reads."""
+    own = {id(parameter) for parameter in part.get_parameters()}
+    return {name: parameter for name, parameter in named.items() if id(parameter) in own}
+
+
+def rng_maker(*models) -> Callable[[dict], dict]:
+    """What a loader's worker threads add to a micro-batch: `rng`, in the form that the models' dropout reads.
+
+    Masks of several models, those of a loss in parts, are a list, one for each.
+    """
+    form = models[0].kernels.choose("dropout")[0].name
 
     def finish(batch: dict) -> dict:
-        if model.plan:
-            keys = batch["dropout_keys"]
-            mask = form == "host_mask"
-            batch["rng"] = model.plan.host_mask(keys, batch["input_ids"].shape[1]) if mask else keys
+        if any(model.plan for model in models):
+            keys, length = batch["dropout_keys"], batch["input_ids"].shape[1]
+            if form != "host_mask":
+                batch["rng"] = keys
+            elif len(models) == 1:
+                batch["rng"] = models[0].plan.host_mask(keys, length)
+            else:
+                batch["rng"] = [model.plan.host_mask(keys, length) for model in models]
         return batch
 
     return finish

@@ -36,6 +36,13 @@ def training_flops(config: ModelConfig, length: int, masked_share: float) -> flo
 def parameter_count(config: ModelConfig) -> int:
     """Trained numbers of a pretraining model: encoder, pooler, and both heads (the decoder is the embedding)."""
     size = config.hidden_size
+    transform, next_sentence = size * size + 3 * size, 2 * size + 2
+    return encoder_parameters(config) + transform + config.vocab_size + next_sentence
+
+
+def encoder_parameters(config: ModelConfig) -> int:
+    """Numbers in the encoder and the pooler: what is usually told of a model."""
+    size = config.hidden_size
     rows = config.vocab_size + config.type_vocab_size
     if config.position_embedding_type == "absolute":
         rows += config.max_position_embeddings
@@ -43,5 +50,4 @@ def parameter_count(config: ModelConfig) -> int:
     for layer in range(config.num_hidden_layers):
         width, inner = config.heads(layer) * config.attention_head_size, config.intermediate(layer)
         total += 4 * size * width + 3 * width + size + 2 * size * inner + inner + size + 4 * size
-    pooler, transform, next_sentence = size * size + size, size * size + 3 * size, 2 * size + 2
-    return total + pooler + transform + config.vocab_size + next_sentence
+    return total + size * size + size

@@ -1,0 +1,93 @@
+"""Figures of all sub-networks on held-out data, and the picture of what size costs."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ms_plm.config.model import ModelConfig
+from ms_plm.elastic.subnetworks import SubNetwork
+from ms_plm.export.sizes import forward_flops
+from ms_plm.models.model import Model
+from ms_plm.pictures.canvas import can_draw, save_figure
+from ms_plm.pictures.tradeoff import Point, tradeoff_figure
+from ms_plm.tasks.kind import TaskKind
+from ms_plm.tasks.runner import TaskEvaluator
+from ms_plm.training.throughput import encoder_parameters
+
+PICTURE = "subnetworks.png"
+
+
+class ElasticEvaluator:
+    """Figures of every sub-network on the whole of the dev sets; one graph for each and each padded length.
+
+    Args:
+        parts: the sub-networks.
+        models: their views.
+        kind, arguments: see `TaskEvaluator`.
+    """
+
+    def __init__(self, parts: Sequence[SubNetwork], models: Sequence[Model], kind: TaskKind, *arguments: Any) -> None:
+        self.parts, self.decides, self.metrics = parts, kind.task.metrics[0], kind.task.metrics
+        self.evaluators = [TaskEvaluator(model, kind, *arguments) for model in models]
+
+    def figures(self) -> dict[str, float]:
+        """Means over the sub-networks, then of each the figure that decides; `metric` is the mean of that one."""
+        found = [evaluator.figures() for evaluator in self.evaluators]
+        means = {name: statistics.fmean(figures[name] for figures in found) for name in found[0] if name != "metric"}
+        each = {self._key(part): figures[self.decides] for part, figures in zip(self.parts, found, strict=True)}
+        return {**means, **each, "metric": means[self.decides]}
+
+    def titles(self) -> dict[str, str]:
+        """Names of the figures, for people."""
+        means = {name: f"{title}, mean of sub-networks" for name, title in self.evaluators[0].titles().items()}
+        each = {self._key(part): f"{self.decides.replace('_', ' ')} of {part.name}" for part in self.parts}
+        return means | each
+
+    def _key(self, part: SubNetwork) -> str:
+        return f"{self.decides}[{part.name}]"
+
+    def draw(self, folder: Path, config: ModelConfig, length: int) -> None:
+        """`subnetworks.png`: the figure that decides over parameters and FLOPs, into a run folder.
+
+        The process that calls this evaluates by itself; the others need not take part.
+        """
+        if not can_draw("picture of the sub-networks"):
+            return
+        points = []
+        for part, evaluator in zip(self.parts, self.evaluators, strict=True):
+            alone = evaluator.by_itself()
+            figure = alone.figures()[self.decides]
+            points.append(point(part, config, length, {self.decides: figure}))
+        save_figure(tradeoff_figure(points, self.decides, ("parameters", "flops")), folder / PICTURE)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a sub-network costs.
+
+    Attributes:
+        parameters: of encoder and pooler.
+        flops: of one forward of one sequence with the task's head.
+    """
+
+    parameters: int
+    flops: int
+
+
+def cost(part: SubNetwork, config: ModelConfig, length: int, head: str) -> Cost:
+    """Of a part of a model with this configuration, at a length in tokens."""
+    own = part.config(config)
+    return Cost(encoder_parameters(own), forward_flops(own, length, head))
+
+
+def point(
+    part: SubNetwork, config: ModelConfig, length: int, figures: Mapping[str, float], head="sequence_classification"
+) -> Point:
+    """A sub-network in the picture."""
+    found = cost(part, config, length, head)
+    group = "lists" if part.depth is None else f"depth {part.depth:g}"
+    return Point(part.name, group, {"parameters": found.parameters, "flops": found.flops, **figures})

@@ -1,0 +1,78 @@
+"""Rewiring changes nothing; a view, its extracted folder and its exported graph compute the same."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from elastic_models import HEADS, LAYERS, NEURONS, arrays, model
+from mindspore import Tensor
+
+from ms_plm.elastic.parts import extracted, view
+from ms_plm.elastic.rewiring import Importance, rewire
+from ms_plm.elastic.subnetworks import SubNetwork
+from ms_plm.models.folder import load, save
+from ms_plm.tokenization import Tokenizer
+
+NAMES = ("input_ids", "token_type_ids", "attention_mask")
+PART = ((0, 2), (1, 3), (7, 20))
+
+
+def logits(of, batch=None) -> np.ndarray:
+    batch = batch or arrays()
+    return of(*(Tensor(batch[name]) for name in NAMES)).task_logits.asnumpy()
+
+
+def importance(seed: int = 5) -> Importance:
+    draw = np.random.default_rng(seed)
+    return Importance([draw.random(HEADS) for _ in range(LAYERS)], [draw.random(NEURONS) for _ in range(LAYERS)])
+
+
+@pytest.mark.parametrize("family", ["bert", "nezha"])
+def test_rewiring_leaves_outputs_as_they_are_and_moves_the_weights(family):
+    whole = model(family)
+    before, weight = logits(whole), whole.encoder.layers[0].attention.query.weight.asnumpy().copy()
+    rewire(whole, importance())
+    assert np.abs(weight - whole.encoder.layers[0].attention.query.weight.asnumpy()).max() > 0.1
+    np.testing.assert_allclose(logits(whole), before, atol=1e-5)
+
+
+def test_the_most_important_heads_and_neurons_come_first():
+    whole, told = model(), importance()
+    head = int(np.argmax(told.heads[1]))
+    neuron = int(np.argmax(told.neurons[1]))
+    layer = whole.encoder.layers[1]
+    value, output = layer.attention.value.weight.asnumpy().copy(), layer.output.weight.asnumpy().copy()
+    rewire(whole, told)
+    np.testing.assert_array_equal(layer.attention.value.weight.asnumpy()[:4], value[4 * head : 4 * head + 4])
+    np.testing.assert_array_equal(layer.output.weight.asnumpy()[:, 0], output[:, neuron])
+
+
+@pytest.fixture(scope="module", params=["bert", "nezha"])
+def taken(request):
+    """A whole model, a view of a part of it, and the part by itself."""
+    whole = model(request.param)
+    part = SubNetwork.listed(whole.config, *PART)
+    return whole, view(whole, part), extracted(whole, part)
+
+
+def test_a_view_and_what_is_extracted_give_the_same_outputs(taken):
+    _, seen, own = taken
+    np.testing.assert_allclose(logits(seen), logits(own), atol=1e-5)
+
+
+def test_a_view_owns_nothing_and_what_is_extracted_owns_all(taken):
+    whole, seen, own = taken
+    theirs = {id(parameter) for parameter in whole.get_parameters()}
+    assert {id(parameter) for parameter in seen.get_parameters()} < theirs
+    assert not {id(parameter) for parameter in own.get_parameters()} & theirs
+    assert own.encoder.layers[0].intermediate.weight.shape == (7, 16)
+
+
+def test_an_extracted_folder_loads_and_gives_the_same(taken, tmp_path):
+    _, seen, own = taken
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *(f"w{number}" for number in range(30))]
+    (tmp_path / "vocab.txt").write_text("\n".join(words), encoding="utf-8")
+    save(tmp_path / "part", own, Tokenizer.load(tmp_path / "vocab.txt"))
+    loaded, _ = load(tmp_path / "part", "sequence_classification")
+    assert (loaded.config.layer_heads, loaded.config.layer_intermediate) == ((1, 3), (7, 20))
+    np.testing.assert_allclose(logits(loaded), logits(seen), atol=1e-5)
