@@ -33,6 +33,20 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def moods(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a tiny task, with its files, its recipe and a finished run of it in `run`."""
+    import tiny_moods
+    import tiny_run
+
+    import ms_plm
+
+    folder = tmp_path_factory.mktemp("moods")
+    recipe = tiny_moods.recipe_file(folder, tiny_run.whole_run(base) / "model")
+    ms_plm.run(recipe, {"output.folder": str(folder / "run")})
+    return folder
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _graph_mode_on_cpu(request: pytest.FixtureRequest) -> None:
     """MindSpore is set up once, and only in processes that use it."""

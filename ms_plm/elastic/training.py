@@ -17,6 +17,7 @@ from ms_plm.config.elastic import ElasticMethod
 from ms_plm.config.model import ModelConfig
 from ms_plm.config.places import place
 from ms_plm.data.buckets import padded_lengths
+from ms_plm.elastic.extraction import FACT
 from ms_plm.elastic.figures import ElasticEvaluator
 from ms_plm.elastic.importance import importance
 from ms_plm.elastic.objective import elastic_loss, views
@@ -31,8 +32,6 @@ from ms_plm.training.session import Context, Job
 from ms_plm.training.throughput import training_flops
 
 log = logging.getLogger(__name__)
-FACT = "elastic"
-"""What config.json's provenance says of an elastic model: its widths and depths."""
 
 
 def open_job(context: Context) -> Job:

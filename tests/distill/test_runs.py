@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tiny_moods
 import tiny_run
 from safetensors.numpy import load_file, save_file
 
@@ -70,12 +69,9 @@ def general(base: Path, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def teacher(base: Path, tmp_path_factory) -> Path:
+def teacher(moods: Path) -> Path:
     """A model that was fine-tuned on the task."""
-    folder = tmp_path_factory.mktemp("teacher")
-    recipe = tiny_moods.recipe_file(folder, tiny_run.whole_run(base) / "model")
-    ms_plm.run(recipe, {"output.folder": str(folder / "run")})
-    return folder
+    return moods
 
 
 def stage(folder: Path, teacher: Path, student: Path, losses: str, best: str, **changes: object):

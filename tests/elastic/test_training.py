@@ -1,0 +1,140 @@
+"""Recipes of kind `elastic` put together: width, width and depth, extraction, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny_run
+
+import ms_plm
+from ms_plm.cli.main import main
+from ms_plm.common.errors import UserError
+from ms_plm.models.folder import open_folder
+from ms_plm.training.step import TrainingStep
+
+RECIPE = """\
+kind: elastic
+model: {{from: {model}}}
+data:
+  own: {{train: {base}/train.tsv, dev: {base}/dev.tsv, text: sentence, label: mood}}
+  max_length: 16
+  lengths: 1
+train:
+  epochs: 1
+  batch: 32
+  seed: 3
+  optimizer: {{learning_rate: 3.0e-3}}
+  checkpoint: {{every: 5, keep: 9, best: metric}}
+method:
+  widths: [1.0, 0.5]
+  depths: {depths}
+  rewire: {{on: {rewire}, rows: 64}}
+  teacher: {{from: {teacher}}}
+  losses: {{prediction: 1.0, embedding: 0.1, hidden: 0.1}}
+impl: {{device: cpu, eval_batch: 8}}
+log: {{every: 5}}
+"""
+
+
+def recipe_file(folder: Path, moods: Path, model: Path, depths: str = "[1.0]", rewire: str = "train") -> Path:
+    path = folder / "elastic.yaml"
+    values = {"base": moods, "model": model, "teacher": moods / "run/model", "depths": depths, "rewire": rewire}
+    path.write_text(RECIPE.format(**values), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def wide(moods: Path, tmp_path_factory) -> Path:
+    """The run folder of the width stage."""
+    folder = tmp_path_factory.mktemp("elastic")
+    ms_plm.run(recipe_file(folder, moods, moods / "run/model"), {"output.folder": str(folder / "run")})
+    return folder / "run"
+
+
+def evaluations(run: Path) -> list[dict]:
+    return [record for record in tiny_run.figures(run) if record["kind"] == "evaluate"]
+
+
+def test_narrow_sub_networks_learn_and_the_whole_stays_good(wide: Path) -> None:
+    first, *_, last = evaluations(wide)
+    assert first["accuracy[1x1]"] > 0.9  # rewired: the fine-tuned model, unchanged
+    assert last["accuracy[1x1]"] > 0.9
+    assert last["accuracy[0.5x1]"] >= first["accuracy[0.5x1]"]
+    assert last["loss"] < first["loss"]
+    assert last["metric"] == pytest.approx((last["accuracy[1x1]"] + last["accuracy[0.5x1]"]) / 2)
+
+
+def test_the_folder_says_which_parts_it_works_in_and_the_picture_is_drawn(wide: Path) -> None:
+    provenance = json.loads((wide / "model/config.json").read_text())["provenance"]
+    assert provenance["elastic"] == {"widths": [1.0, 0.5], "depths": [1.0]}
+    assert (wide / "subnetworks.png").read_bytes().startswith(b"\x89PNG")
+    assert "accuracy of 0.5x1" in (wide / "report.md").read_text()
+
+
+def test_an_elastic_run_that_was_cut_goes_on_bit_for_bit(wide: Path, moods: Path, tmp_path: Path, monkeypatch) -> None:
+    update, calls = TrainingStep.__call__, [0]
+
+    def breaking(step: TrainingStep, *arguments: object):
+        calls[0] += 1
+        if calls[0] == 8:
+            raise KeyboardInterrupt
+        return update(step, *arguments)
+
+    recipe = recipe_file(tmp_path, moods, moods / "run/model")
+    monkeypatch.setattr(TrainingStep, "__call__", breaking)
+    with pytest.raises(KeyboardInterrupt):
+        ms_plm.run(recipe, {"output.folder": str(tmp_path / "run")})
+    monkeypatch.undo()
+    ms_plm.run(recipe, {"output.folder": str(tmp_path / "run")}, resume=True)
+    one, other = (open_folder(folder / "model").weights.tensors for folder in (wide, tmp_path / "run"))
+    assert all(np.array_equal(one[name], other[name]) for name in one)
+
+
+def test_a_sub_network_is_extracted_evaluated_and_trained_on(wide: Path, moods: Path, tmp_path: Path, capsys) -> None:
+    assert main(["extract", str(wide), "--width", "0.5", "--output", str(tmp_path / "half")]) == 0
+    assert "of the whole" in capsys.readouterr().out
+    config = json.loads((tmp_path / "half/config.json").read_text())
+    assert config["layer_heads"] == [2] and config["head_size"] == 8
+    assert config["provenance"]["subnetwork"]["width"] == 0.5
+    assert main(["evaluate", str(tmp_path / "half"), str(moods / "dev.tsv"), "--task", "glue/sst-2"]) != 0
+    recipe = tmp_path / "moods.yaml"
+    recipe.write_text((moods / "moods.yaml").read_text().replace(str(moods / "run"), str(moods / "run")))
+    result = ms_plm.run(
+        recipe, {"output.folder": str(tmp_path / "on"), "model.from": str(tmp_path / "half"), "train.epochs": 1}
+    )
+    first = evaluations(tmp_path / "on")[0]["accuracy"]
+    assert first == pytest.approx(evaluations(wide)[-1]["accuracy[0.5x1]"])
+    assert result.figures["accuracy"] >= 0.5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--width", "0.3"], "leaves 1.2 of 4 heads"),
+        (["--width", "0.5", "--layers", "0", "--heads", "1", "--intermediate", "4"], "not both"),
+        (["--layers", "0"], "give all three"),
+        ([], "say what to take"),
+    ],
+)
+def test_extract_says_what_is_wrong(wide: Path, tmp_path: Path, capsys, arguments: list[str], said: str) -> None:
+    assert main(["extract", str(wide), *arguments, "--output", str(tmp_path / "x")]) != 0
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "x").exists()
+
+
+def test_what_was_extracted_is_not_made_elastic_again(wide: Path, moods: Path, tmp_path: Path, capsys) -> None:
+    main(["extract", str(wide), "--width", "0.5", "--output", str(tmp_path / "half")])
+    with pytest.raises(UserError, match="is a sub-network already"):
+        ms_plm.run(recipe_file(tmp_path, moods, tmp_path / "half"), {"output.folder": str(tmp_path / "run")})
+    assert main(["extract", str(tmp_path / "half"), "--width", "0.5", "--output", str(tmp_path / "less")]) == 1
+    assert "is a sub-network already" in capsys.readouterr().err
+
+
+def test_a_model_without_the_tasks_head_is_refused(base: Path, moods: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="has no sequence classification head, so that nothing says"):
+        pretrained = tiny_run.whole_run(base) / "model"
+        ms_plm.run(recipe_file(tmp_path, moods, pretrained), {"output.folder": str(tmp_path / "run")})
+    assert not (tmp_path / "run").exists()
