@@ -6,7 +6,7 @@ Needs Debian, its package server and PyPI, and two packages; no root beyond them
     python tools/check_aarch64.py                                 # 3 to 5 minutes
     python tools/check_aarch64.py -- -k attention -m slow         # what follows -- goes to pytest
 
-1. Fetches Python and its libraries as Debian packages, NumPy, pydantic, pytest and hypothesis as wheels, all for aarch64, once,
+1. Fetches Python and its libraries as Debian packages, and what the tests need as wheels, all for aarch64, once,
    into --folder (165 MB).
 2. Compiles ms_plm/kernels/native/src with build.py's flags; a warning is an error.
 3. Runs the tests of tests/kernels/native in QEMU. MindSpore's oneDNN is not there: matrix products are NumPy's.

@@ -69,7 +69,7 @@ def _warn_untrained(part: SubNetwork, trained: Any, folder: Path) -> None:
         return
     if not trained:
         log.warning(
-            "%s: was not trained to work in parts (a recipe of kind elastic does that): train what is taken of it",
+            "%s: was not trained to work in parts (recipes of kind elastic do that); what is taken needs training",
             folder,
         )
     elif part.width not in trained.get("widths", ()) or part.depth not in trained.get("depths", ()):
