@@ -4,18 +4,13 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ms_plm.cli.model_folder import open_model, recipe_of, trained_limits, trained_threshold
+from ms_plm.cli.model_folder import open_model, trained_limits, trained_threshold
 from ms_plm.cli.picture_files import check_picture
+from ms_plm.cli.task_files import task_and_files
 from ms_plm.common.errors import UsageError, UserError
-from ms_plm.common.files import read_json, write_json
-
-if TYPE_CHECKING:
-    from ms_plm.data.benchmarks import BenchmarkTask
-
-OWN = "own"
-"""What a model's provenance calls a task of your own files."""
+from ms_plm.common.files import write_json
 
 
 def evaluate_task(args: argparse.Namespace, folder: Path, head: str) -> int:
@@ -32,7 +27,7 @@ def evaluate_task(args: argparse.Namespace, folder: Path, head: str) -> int:
 
     if args.confusion:
         check_picture("--confusion", args.confusion, needed=False)
-    task, data = _own(args, folder) or _benchmark(args, folder, head)
+    task, data = task_and_files(args, folder, head)
     strategy = KINDS[task.kind]
     if strategy.head != head:
         raise UserError(
@@ -68,43 +63,6 @@ def evaluate_task(args: argparse.Namespace, folder: Path, head: str) -> int:
     if args.json:
         write_json(args.json, {"model": str(folder), "task": task.name, "data": str(data), "figures": found})
     return 0
-
-
-def _benchmark(args: argparse.Namespace, folder: Path, head: str) -> tuple[BenchmarkTask, Path]:
-    """The task of `--task`, else the one that the model was trained on, and where its files lie."""
-    from ms_plm.tasks.kinds import named_task
-
-    if not args.corpus:
-        raise UsageError(f"{folder} has a head for {head.replace('_', ' ')}: name the folder with its task's files.")
-    name = args.task or _trained_on(folder)
-    if name in (None, OWN):
-        raise UsageError(
-            f"--task: which task? {folder} does not say it"
-            + (": it was trained on files of your own, but its run's recipe.yaml is not beside it." if name else ".")
-        )
-    return named_task(name), Path(args.corpus).expanduser()
-
-
-def _own(args: argparse.Namespace, folder: Path) -> tuple[BenchmarkTask, Path] | None:
-    """A task of your own as the run's recipe has it; DATA is a file to read instead of the split's."""
-    from ms_plm.config.loading import load_recipe
-    from ms_plm.config.places import place
-    from ms_plm.tasks.kinds import own_task
-
-    recipe = recipe_of(folder)
-    if args.task or recipe is None or _trained_on(folder) != OWN:
-        return None
-    own = load_recipe(recipe).data.own
-    files = {name: str(place(file)) for name in ("train", "dev", "test") if (file := getattr(own, name))}
-    if args.corpus:
-        files[args.split or "dev"] = str(Path(args.corpus).expanduser())
-    if not args.split and "dev" not in files:
-        raise UsageError(f"{recipe} names no dev file: name a file with labels, or another --split.")
-    return own_task(own, files), Path()
-
-
-def _trained_on(folder: Path) -> str | None:
-    return (read_json(folder / "config.json").get("provenance") or {}).get("task")
 
 
 def _told(figures: dict[str, Any]) -> str:

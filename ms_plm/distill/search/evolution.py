@@ -22,6 +22,8 @@ Evaluate = Callable[[Sequence[Gene]], Sequence[float]]
 
 _TRIES = 50
 """Children that are no map, or not a new one, before a map is drawn at random instead."""
+_DRAWS = 10_000
+"""Maps drawn at random, all of them known, before it is taken that there is no other."""
 
 
 @dataclass(frozen=True)
@@ -117,13 +119,12 @@ class _Search:
         return self._drawn(siblings)
 
     def _drawn(self, siblings: Sequence[Gene]) -> Gene | None:
-        """A map at random that is new; None: there is none."""
+        """A map at random that is new; None: there is none, or none was found."""
         known = {*self.fitness, *siblings}
         if sum(map(self.space.holds, known)) >= self.space.size:
             return None
-        while (gene := self.space.draw(self.generator)) in known:
-            pass
-        return gene
+        drawn = (self.space.draw(self.generator) for _ in range(_DRAWS))
+        return next((gene for gene in drawn if gene not in known), None)
 
     def _mutated(self, gene: Gene) -> Gene:
         for layer in range(len(gene)):
