@@ -13,6 +13,7 @@ from ms_plm.common.errors import UsageError
 from ms_plm.common.files import replacing_file
 
 if TYPE_CHECKING:
+    from ms_plm.models.model import Model
     from ms_plm.tasks.attention import AttentionMaps
 
 NAME = "attention"
@@ -22,6 +23,8 @@ examples:
   ms-plm attention runs/quickstart '春天来了，[MASK]开了。' --output maps.png             all layers x heads, small
   ms-plm attention runs/quickstart '春天来了，花开了。' --layers 1 --heads 3 --output head.png    one, with the tokens
   ms-plm attention runs/bert_base_mrpc 'He left.' 'She stayed.' --json maps.json        the numbers
+  ms-plm attention runs/dynabert_base_sst2_final 'A fine film.' --subnetworks 1x1,0.5x1,0.25x0.5 --output sub.png
+                                              parts of an elastic model, width x depth, side by side
 
 Layers and heads count from 0. A row is a token that looks, a column one that is looked at; rows add up to 1. All maps
 share one scale of colours. Tokens that no installed font can show stand as their ids.
@@ -36,6 +39,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", metavar="FILE", help="write tokens and probabilities [layers][heads][query][key]")
     parser.add_argument("--layers", type=_numbers, metavar="0,5", help="these only (default: all)")
     parser.add_argument("--heads", type=_numbers, metavar="0,5", help="these only; one layer and one head: a large map")
+    parts = "of an elastic model: these parts of it, width x depth, side by side"
+    parser.add_argument("--subnetworks", type=_shapes, metavar="1x1,0.5x0.5", help=parts)
     parser.add_argument("--length", type=int, metavar="N", help="cut what is longer than N tokens")
     add_device_argument(parser)
 
@@ -48,6 +53,16 @@ def _numbers(text: str) -> list[int]:
     if min(numbers) < 0:
         raise argparse.ArgumentTypeError(f"expected numbers from 0 with commas between them, found {text!r}")
     return list(dict.fromkeys(numbers))
+
+
+def _shapes(text: str) -> list[tuple[float, float]]:
+    try:
+        pairs = [tuple(float(share) for share in part.split("x")) for part in text.split(",")]
+    except ValueError:
+        pairs = []
+    if not pairs or any(len(pair) != 2 for pair in pairs):
+        raise argparse.ArgumentTypeError(f"expected widths x depths with commas between them, found {text!r}")
+    return pairs
 
 
 def run(args: argparse.Namespace) -> int:
@@ -67,37 +82,57 @@ def run(args: argparse.Namespace) -> int:
             raise UsageError(f"--{name}: {folder} has {name} 0 to {count - 1}, found {max(numbers)}.")
     from ms_plm.tasks.attention import attention_maps
 
-    maps = attention_maps(model, tokenizer, args.text, args.pair, args.length)
+    shown = _parts(model, args.subnetworks) if args.subnetworks else {Path(args.folder).resolve().name: model}
+    found = {name: attention_maps(each, tokenizer, args.text, args.pair, args.length) for name, each in shown.items()}
+    maps = next(iter(found.values()))
     if args.json:
-        _write_numbers(args, folder, maps)
+        _write_numbers(args, folder, found)
         print(f"the numbers are in {args.json}.")
     if args.output:
         from ms_plm.pictures.attention import attention_figure
         from ms_plm.pictures.canvas import save_figure
 
-        title = Path(args.folder).resolve().name
-        figure = attention_figure([(title, maps.probabilities)], maps.tokens, maps.ids, args.layers, args.heads)
+        models = [(name, each.probabilities) for name, each in found.items()]
+        figure = attention_figure(models, maps.tokens, maps.ids, args.layers, args.heads)
         save_figure(figure, args.output)
         print(f"the picture is in {args.output}.")
     return 0
 
 
-def _write_numbers(args: argparse.Namespace, folder: Path, maps: AttentionMaps) -> None:
-    """One line of JSON; null in place of a head that a layer does not have."""
-    import numpy as np
+def _parts(model: Model, shapes: list[tuple[float, float]]) -> dict[str, Model]:
+    """Sub-networks by their names."""
+    from ms_plm.elastic.parts import view
+    from ms_plm.elastic.subnetworks import SubNetwork
 
-    layers = args.layers if args.layers is not None else range(maps.probabilities.shape[0])
-    heads = args.heads if args.heads is not None else range(maps.probabilities.shape[1])
-    chosen = [[maps.probabilities[layer, head] for head in heads] for layer in layers]
+    parts = [SubNetwork.of(model.config, *shape) for shape in shapes]
+    return {part.name: view(model, part) for part in parts}
+
+
+def _write_numbers(args: argparse.Namespace, folder: Path, found: dict[str, AttentionMaps]) -> None:
+    """One line of JSON; null in place of a head that a layer does not have."""
+    maps = next(iter(found.values()))
     value = {
         "model": str(folder),
         "text": args.text,
         "pair": args.pair,
         "tokens": maps.tokens,
         "ids": maps.ids,
-        "layers": list(layers),
-        "heads": list(heads),
-        "probabilities": [[None if np.isnan(m).all() else m.tolist() for m in row] for row in chosen],
+        **_chosen(args, maps),
     }
+    if args.subnetworks:
+        value["subnetworks"] = {name: _chosen(args, each) for name, each in found.items()}
     with replacing_file(args.json) as temporary:
         temporary.write_text(json.dumps(value, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _chosen(args: argparse.Namespace, maps: AttentionMaps) -> dict:
+    """The layers and heads that are asked for, as far as there are any, and their maps."""
+    import numpy as np
+
+    layers, heads = (
+        [number for number in (range(count) if wanted is None else wanted) if number < count]
+        for wanted, count in zip((args.layers, args.heads), maps.probabilities.shape[:2], strict=True)
+    )
+    chosen = [[maps.probabilities[layer, head] for head in heads] for layer in layers]
+    probabilities = [[None if np.isnan(m).all() else m.tolist() for m in row] for row in chosen]
+    return {"layers": layers, "heads": heads, "probabilities": probabilities}

@@ -37,6 +37,18 @@ def test_the_picture_shows_what_the_numbers_say(tmp_path, capsys, monkeypatch):
         np.testing.assert_array_equal(images[f"bert, layer 1, head {head}"], found[0, place])
 
 
+def test_sub_networks_of_an_elastic_model_stand_side_by_side(tmp_path, capsys):
+    pytest.importorskip("matplotlib")
+    picture, numbers = tmp_path / "maps.png", tmp_path / "maps.json"
+    parts = ["--subnetworks", "1x1,0.5x0.5", "--output", str(picture), "--json", str(numbers), "--device", "cpu"]
+    assert main(["attention", BERT, "a [MASK] b", "c", *parts]) == 0
+    written = json.loads(numbers.read_text(encoding="utf-8"))["subnetworks"]
+    whole, half = (np.array(written[name]["probabilities"], np.float32) for name in ("1x1", "0.5x0.5"))
+    assert (whole.shape, half.shape) == ((2, 4, 7, 7), (1, 2, 7, 7))
+    np.testing.assert_allclose(half[0], whole[0, :2], atol=1e-6)  # the first heads of the first layer
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
@@ -44,6 +56,7 @@ def test_the_picture_shows_what_the_numbers_say(tmp_path, capsys, monkeypatch):
         (["--output", "maps.doc"], 2, "expected a name that ends in one of"),
         (["--json", "maps.json", "--heads", "9", "--device", "cpu"], 2, "has heads 0 to 3, found 9"),
         (["--json", "maps.json", "--length", "3"], 2, "--length: expected at least 8, found 3"),
+        (["--json", "maps.json", "--subnetworks", "0.3x1", "--device", "cpu"], 1, "leaves 1.2 of 4 heads"),
     ],
 )
 def test_wrong_arguments_are_named(capsys, arguments, code, message):
