@@ -15,6 +15,7 @@ import numpy as np
 from mindspore import nn, ops
 
 from ms_plm.config.distillation import DistillMethod, LayerTermSection, resolved
+from ms_plm.config.model import ModelConfig
 from ms_plm.distill.losses import (
     HiddenDifference,
     MapDifference,
@@ -78,6 +79,10 @@ class Objective:
         """Numbers (from 0) of the layers of either model whose attention has to give something."""
         pairs = (*self.pairs("attention"), *self.pairs("relations"))
         return frozenset(pair[1 if teacher else 0] - 1 for pair in pairs)
+
+    def relation_heads(self, teacher: ModelConfig) -> int:
+        """Heads into which both models' queries, keys and values are split for the term `relations`."""
+        return self.method.losses.relations.heads or teacher.heads(self.pairs("relations")[0][1] - 1)
 
     def projected(self) -> tuple[int, ...]:
         """Which hidden states of the student are compared: 0, the embeddings, to its number of layers."""
@@ -186,8 +191,7 @@ class DistillationLoss(nn.Cell):
             self.map_difference = MapDivergence() if losses.attention.measure == "kl" else MapDifference(original)
         if losses.relations:
             self.relation_of = tuple(_PROJECTED.index(name) for name in losses.relations.of)
-            heads = losses.relations.heads or teacher.config.num_attention_heads
-            self.relation_difference = RelationDivergence(heads)
+            self.relation_difference = RelationDivergence(objective.relation_heads(teacher.config))
         if losses.prediction:
             self.soft = SoftPrediction(losses.prediction.temperature, original)
         self.cross_entropy_sum = student.kernels.build("cross_entropy_sum")

@@ -188,9 +188,11 @@ def _check_comparable(objective: Objective, student: ModelConfig, teacher: Model
                     "heads (method.losses.relations), or leave it out."
                 )
     if losses.relations:
-        heads = losses.relations.heads or teacher.num_attention_heads
-        for who, config in (("student", student), ("teacher", teacher)):
-            width = config.num_attention_heads * config.attention_head_size
+        heads = objective.relation_heads(teacher)
+        pairs = objective.pairs("relations")
+        layers = [("student", student, ours) for ours, _ in pairs] + [("teacher", teacher, of) for _, of in pairs]
+        for who, config, layer in layers:
+            width = config.heads(layer - 1) * config.attention_head_size
             if width % heads:
                 raise UserError(
                     f"method.losses.relations.heads: {heads} do not divide the width {width} of the {who}'s queries, "
