@@ -27,8 +27,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("target", metavar="DST", nargs="?", help="folder to write; not needed with --dry-run")
     parser.add_argument("--to", choices=("ms_plm", "huggingface"), default="ms_plm", help="default ms_plm")
     parser.add_argument("--config", metavar="FILE", help="JSON with what the source does not say, instead of its own")
-    parser.add_argument("--vocab", metavar="FILE", help="vocab.txt or tokenizer folder, instead of the source's own")
-    parser.add_argument("--family", choices=("bert", "nezha"), help="default: by the position table")
+    parser.add_argument("--vocab", metavar="FILE", help="vocabulary file or tokenizer folder, not the source's own")
+    parser.add_argument("--family", choices=("bert", "nezha", "roberta"), help="default: by names and position table")
     parser.add_argument(
         "--hidden-act",
         choices=("gelu", "gelu_new", "relu"),

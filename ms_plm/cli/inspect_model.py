@@ -19,7 +19,7 @@ PARTS = {
     "embeddings": "embeddings.",
     "layers": "encoder.layer.",
     "pooler": "pooler.",
-    "masked-LM head": "cls.predictions.",
+    "masked-LM head": ("cls.predictions.", "lm_head."),
     "next-sentence head": "cls.seq_relationship.",
     "classifier": "classifier.",
     "answer head": "qa_outputs.",
@@ -52,7 +52,8 @@ def model_folder(path: Path, args: argparse.Namespace) -> int:
     for line in _describe(config):
         print(f"  {line}")
     padded = f" (the embedding table has {config.vocab_size} rows)" if tokenizer.vocab_size < config.vocab_size else ""
-    print(f"  vocabulary: {tokenizer.vocab_size}{padded}, {'lower-cased' if tokenizer.lower_case else 'cased'}")
+    kind = "byte-level BPE" if tokenizer.byte_level else "lower-cased" if tokenizer.lower_case else "cased"
+    print(f"  vocabulary: {tokenizer.vocab_size}{padded}, {kind}")
     if config.provenance:
         print(f"  provenance: {json.dumps(config.provenance, ensure_ascii=False)}")
     tensors = _read_tensors(path / "model.safetensors")
@@ -75,7 +76,7 @@ def _describe(config: ModelConfig) -> list[str]:
         f"{config.num_attention_heads} heads of {config.attention_head_size}, "
         f"intermediate {config.intermediate_size}, {config.hidden_act}",
         f"positions: {config.position_embedding_type}, "
-        + (reach if relative else f"at most {config.max_position_embeddings}"),
+        + (reach if relative else f"at most {config.longest_input or 'any number'}"),
     ]
 
 

@@ -307,14 +307,16 @@ def _beyond_positions(recipe: Recipe) -> list[Complaint]:
     if model.from_:
         parent = _parent(model.from_)
         absolute = parent is not None and parent.position_embedding_type == "absolute"
-        limit = parent.max_position_embeddings if parent else limit
-        name, remedy = f"max_position_embeddings of {model.from_},", "Shorten {key}."
+        limit = parent.longest_input if absolute else limit
+        name, remedy = f"max_position_embeddings of {model.from_}", "Shorten {key}."
     lengths = {("data", "max_length"): recipe.data.max_length}
     if export is not None and export.length != "dynamic":
         lengths["output", "export", "length"] = export.length
     return [
         Complaint(
-            path, f"{length} is more than {name} {limit}; absolute positions end there. {remedy.format(key=path[-1])}"
+            path,
+            f"{length} is more than the {limit} tokens that {name} allows; absolute positions end there. "
+            + remedy.format(key=path[-1]),
         )
         for path, length in lengths.items()
         if absolute and length > limit

@@ -29,7 +29,7 @@ class ModelConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    model_type: Literal["bert", "nezha"] = Field("nezha", description="family: names the tensors on disk")
+    model_type: Literal["bert", "nezha", "roberta"] = Field("nezha", description="family: names the tensors on disk")
     vocab_size: int = Field(gt=0)
     hidden_size: int = Field(768, gt=0)
     num_hidden_layers: int = Field(12, gt=0)
@@ -67,6 +67,8 @@ class ModelConfig(BaseModel):
         if values.get("position_embedding_type") is None:
             family = values.get("model_type", "nezha")
             values["position_embedding_type"] = "functional_relative" if family == "nezha" else "absolute"
+        if values.get("model_type") == "roberta":  # RobertaConfig's own default, which old files leave out
+            values.setdefault("pad_token_id", 1)
         return _fill_labels(values)
 
     @model_validator(mode="after")
@@ -82,6 +84,11 @@ class ModelConfig(BaseModel):
                 raise ValueError(f"{name} has {len(sizes)} entries for num_hidden_layers {self.num_hidden_layers}")
         if self.pad_token_id >= self.vocab_size:
             raise ValueError(f"pad_token_id {self.pad_token_id} is outside the vocabulary of {self.vocab_size}")
+        if self.longest_input is not None and self.longest_input < 1:
+            raise ValueError(
+                f"max_position_embeddings {self.max_position_embeddings} leaves no position: {self.model_type} counts "
+                f"them from {self.first_position} (pad_token_id + 1)"
+            )
         if self.id2label is not None:
             _check_labels(self.id2label, self.label2id or {})
         return self
@@ -119,6 +126,20 @@ class ModelConfig(BaseModel):
     def attention_head_size(self) -> int:
         """Size D of one attention head."""
         return self.head_size or self.hidden_size // self.num_attention_heads
+
+    @property
+    def first_position(self) -> int:
+        """Row of the absolute table at which an input begins: RoBERTa counts from the one after `pad_token_id`.
+
+        (In transformers its padding stays at that row. Here it counts on, since attention does not see it.)
+        """
+        return self.pad_token_id + 1 if self.model_type == "roberta" else 0
+
+    @property
+    def longest_input(self) -> int | None:
+        """Most tokens that an input may have; None: any number, as relative positions allow."""
+        absolute = self.position_embedding_type == "absolute"
+        return self.max_position_embeddings - self.first_position if absolute else None
 
     def heads(self, layer: int) -> int:
         """Number N of attention heads of a layer."""

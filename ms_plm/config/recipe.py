@@ -21,7 +21,7 @@ class ModelSection(Section):
         None, alias="from", description="model folder to continue from; no other key but fresh beside it"
     )
     fresh: bool = Field(False, description="take configuration and vocabulary of `from`, but draw new weights")
-    model_type: Literal["bert", "nezha"] = "nezha"
+    model_type: Literal["bert", "nezha", "roberta"] = "nezha"
     vocab_size: int | None = Field(None, gt=0, description="default: the size of the vocabulary; larger: padded")
     hidden_size: int = Field(768, gt=0)
     num_hidden_layers: int = Field(12, gt=0)

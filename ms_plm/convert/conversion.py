@@ -14,6 +14,7 @@ from ms_plm.convert.report import Report
 from ms_plm.convert.settings import Choices
 from ms_plm.convert.source import open_source
 from ms_plm.tokenization import Tokenizer
+from ms_plm.tokenization.folder import VOCABULARIES
 
 WEIGHTS = "model.safetensors"
 
@@ -36,7 +37,7 @@ def convert(
         target: the new folder; None: only say what would be done.
         huggingface: write a folder without what transformers does not know, instead of a model folder of ms_plm.
         config: JSON file with what the source does not say.
-        vocabulary: vocab.txt or tokenizer folder, where the source has none.
+        vocabulary: vocabulary file or tokenizer folder, where the source has none.
         choices: family and activation, where the source does not say or says it wrongly.
         lower_case: whether text is lower-cased; None: as the vocabulary's folder says, else True.
         overwrite: replace a folder that is there.
@@ -72,7 +73,7 @@ def _tokenizer(plan: Plan, lower_case: bool | None) -> Tokenizer:
     place = plan.source.vocabulary
     if place is None:
         raise UserError(
-            f"{plan.source.path}: no vocab.txt or tokenizer.json stands beside it. Give the vocabulary that the model "
+            f"{plan.source.path}: no {', '.join(VOCABULARIES)} stands beside it. Give the vocabulary that the model "
             "was trained with: --vocab FILE."
         )
     tokenizer = Tokenizer.load(place, lower_case)
@@ -105,7 +106,8 @@ def write(plan: Plan, tokenizer: Tokenizer, target: Path, huggingface: bool = Fa
             plan.config.save(folder, plan.architecture)
         tokenizer.save(folder)
         if huggingface:
-            _say_longest(folder / "tokenizer_config.json", plan.config.max_position_embeddings)
+            longest = plan.config.longest_input or plan.config.max_position_embeddings
+            _say_longest(folder / "tokenizer_config.json", longest)
         broken = [name for name, value in tensors.items() if not np.isfinite(value).all()]
         del tensors
         _read_back(plan, folder, huggingface)

@@ -14,9 +14,10 @@ from ms_plm.config.model import ModelConfig
 from ms_plm.convert.huggingface import huggingface_config
 from ms_plm.convert.positions import STORED, check_stored, stored_reach
 from ms_plm.convert.report import Report, Row
-from ms_plm.convert.schemes import DECODER, DECODER_BIAS, NO_PART, PREDICTION_BIAS, PROJECTIONS, WORDS, Place, places
-from ms_plm.convert.settings import Choices, expected_shapes, head_shapes, settle
+from ms_plm.convert.schemes import NO_PART, PROJECTIONS, WORDS, Place, named_roberta, places
+from ms_plm.convert.settings import CLASSIFIER, OUT_PROJ, Choices, expected_shapes, head_shapes, settle
 from ms_plm.convert.source import Source
+from ms_plm.models.names import CLASSES, DECODERS
 
 Places = dict[str, Place]
 
@@ -59,7 +60,9 @@ def make_plan(source: Source, choices: Choices, huggingface: bool = False) -> Pl
     shapes = _shapes(found, source)
     stored = [source.tensors[name] for name in source.tensors if name.endswith(STORED)][:1]
     reach = stored_reach(stored[0]) if stored else None
-    settled = settle(source.config, shapes, source.scheme, choices, str(source.config_path or source.path), reach)
+    roberta = named_roberta(source.scheme, source.tensors, str(source.path))
+    where = str(source.config_path or source.path)
+    settled = settle(source.config, shapes, source.scheme, choices, where, reach, roberta)
     config = settled.config
     if stored and config.position_embedding_type == "functional_relative":
         check_stored(stored[0], config, str(source.path))
@@ -93,11 +96,8 @@ def make_plan(source: Source, choices: Choices, huggingface: bool = False) -> Pl
 def _one_decoder_bias(found: Places) -> Places:
     """Files that have the prediction bias under the decoder's name alone have it under its own."""
     targets = {place.target for place in found.values()}
-    if PREDICTION_BIAS not in targets and DECODER_BIAS in targets:
-        return {
-            name: Place(PREDICTION_BIAS) if place.target == DECODER_BIAS else place for name, place in found.items()
-        }
-    return found
+    renamed = {f"{decoder}.bias": bias for decoder, bias in DECODERS.items() if bias not in targets}
+    return {name: Place(renamed[place.target]) if place.target in renamed else place for name, place in found.items()}
 
 
 def _tinybert_classifier(found: Places) -> Places:
@@ -137,7 +137,7 @@ def _check(config: ModelConfig, shapes: Mapping[str, tuple], found: Places, sour
     ]
     for wanted in head_shapes(config).values():
         expected |= wanted
-    for head in ("classifier", "qa_outputs"):
+    for head in (CLASSIFIER, OUT_PROJ, "qa_outputs"):
         rows = shapes.get(f"{head}.weight", (0,))[0]
         expected |= {f"{head}.weight": (rows, config.hidden_size), f"{head}.bias": (rows,)}
     wrong = [
@@ -177,7 +177,9 @@ def _tied(found: Places, source: Source) -> Places:
     """
     names = {place.target: name for name, place in found.items() if place.target}
     changed = {}
-    for copy, original in ((DECODER, WORDS), (DECODER_BIAS, PREDICTION_BIAS)):
+    copies = {f"{decoder}.weight": WORDS for decoder in DECODERS}
+    copies |= {f"{decoder}.bias": bias for decoder, bias in DECODERS.items()}
+    for copy, original in copies.items():
         if copy in names and original in names:
             if not np.array_equal(source.tensors[names[copy]], source.tensors[names[original]], equal_nan=True):
                 raise UserError(
@@ -188,10 +190,14 @@ def _tied(found: Places, source: Source) -> Places:
 
 
 def _left_out_for_transformers(found: Places) -> Places:
+    reasons = dict.fromkeys(PROJECTIONS, "of distillation; transformers has no place for it")
+    if any((place.target or "").startswith(f"{OUT_PROJ}.") for place in found.values()):
+        reasons["pooler."] = "RoBERTa's classifier has its own; transformers has no place for another one beside it"
     return {
-        name: Place(reason="of distillation; transformers has no place for it")
+        name: Place(reason=reason)
         for name, place in found.items()
-        if place.target and place.target.startswith(PROJECTIONS)
+        for start, reason in reasons.items()
+        if (place.target or "").startswith(start)
     }
 
 
@@ -201,14 +207,19 @@ def _architecture(config: ModelConfig, targets: set[str], raw: Mapping[str, Any]
     def has(start: str) -> bool:
         return any(target.startswith(start) for target in targets)
 
-    family = {"nezha": "Nezha", "bert": "Bert"}[config.model_type]
+    family = CLASSES[config.model_type]
+    if has("lm_head."):
+        return f"{family}ForMaskedLM"
     if has("cls.predictions."):
         return family + ("ForPreTraining" if has("cls.seq_relationship.") and has("pooler.") else "ForMaskedLM")
     if has("cls.seq_relationship."):
         return f"{family}ForNextSentencePrediction"
     if has("classifier."):
         said = str((raw.get("architectures") or [""])[0])
-        default = _TASK_CLASSES[0] if has("pooler.") else _TASK_CLASSES[1]
+        if has(f"{OUT_PROJ}."):
+            return f"{family}ForSequenceClassification"
+        on_pooled = "ForMultipleChoice" if family == "Roberta" else "ForSequenceClassification"
+        default = on_pooled if has("pooler.") else "ForTokenClassification"
         return family + next((name for name in _TASK_CLASSES if said.endswith(name)), default)
     return family + ("ForQuestionAnswering" if has("qa_outputs.") else "Model")
 

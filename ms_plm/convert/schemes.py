@@ -3,7 +3,7 @@
 Three schemes are known: that of Hugging Face and the original PyTorch code, that of TensorFlow's BERT (NEZHA, PMLM),
 and that of MindSpore's model zoo in its older and newer form. Which it is shows in the name of the word embeddings.
 Targets are Hugging Face names without the family's prefix: `embeddings...`, `encoder.layer.0...`, `pooler.dense...`,
-and heads `cls...`, `classifier...`, `qa_outputs...`.
+and heads `cls...` or `lm_head...` (RoBERTa), `classifier...`, `qa_outputs...`.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from ms_plm.common.errors import UserError
+from ms_plm.models.names import CLASSES, PREFIXES
 
+FAMILIES = tuple(sorted(CLASSES))
 WORDS = "embeddings.word_embeddings.weight"
 POSITIONS = "embeddings.position_embeddings.weight"
-DECODER, DECODER_BIAS, PREDICTION_BIAS = (
-    f"cls.predictions.{name}" for name in ("decoder.weight", "decoder.bias", "bias")
-)
+PREDICTION_BIAS = "cls.predictions.bias"
 PROJECTIONS = ("fit_dense.", "fit_denses.")
 """TinyBERT's projections to the teacher's width, one for all layers or one for each."""
 NO_PART, STATE = "the encoder has no such part", "optimizer or training state"
@@ -158,8 +158,12 @@ _LAYER_TENSOR = re.compile(
 )
 _HEAD_TENSOR = re.compile(
     r"(?:pooler\.dense|cls\.predictions(?:\.decoder|\.transform\.dense|\.transform\.LayerNorm)|cls\.seq_relationship|"
-    r"classifier|qa_outputs|fit_dense|fit_denses\.\d+)\.(?:weight|bias)|cls\.predictions\.bias"
+    r"lm_head(?:\.decoder|\.dense|\.layer_norm)|classifier(?:\.dense|\.out_proj)?|qa_outputs|fit_dense|"
+    r"fit_denses\.\d+)\.(?:weight|bias)|(?:cls\.predictions|lm_head)\.bias"
 )
+_OF_ROBERTA, _OF_OTHERS = re.compile(r"lm_head\.|classifier\.(?:dense|out_proj)\."), re.compile(r"cls\.")
+"""Heads that one family alone has under these names, and that it alone lacks."""
+_UNKNOWN_HEAD = Place(reason="not a head that is known", problem=True)
 _ENCODER_TENSORS = {
     WORDS,
     POSITIONS,
@@ -175,7 +179,7 @@ def _known(target: str, inside: bool, transposed: bool = False) -> Place:
         return Place(target, transposed)
     if _HEAD_TENSOR.fullmatch(target):
         return Place(target, transposed)
-    return Place(reason=NO_PART if inside else "not a head that is known", problem=True)
+    return Place(reason=NO_PART, problem=True) if inside else _UNKNOWN_HEAD
 
 
 _NOTHING = re.compile("(?!)")
@@ -214,7 +218,9 @@ def recognise(names: Collection[str], where: str) -> Scheme:
             raise UserError(f"{where}: this is {what}.")
     some = ", ".join(sorted(names)[:5]) or "no tensors at all"
     ends = " or ".join(f"`...{scheme.words}`" for scheme in SCHEMES)
-    raise UserError(f"{where}: not a BERT or NEZHA checkpoint: no tensor is called {ends}. It holds {some} ...")
+    raise UserError(
+        f"{where}: not a BERT, NEZHA or RoBERTa checkpoint: no tensor is called {ends}. It holds {some} ..."
+    )
 
 
 def _plain(name: str) -> str:
@@ -231,7 +237,7 @@ def places(scheme: Scheme, names: Collection[str], where: str) -> dict[str, Plac
     _refuse_learned_table(names, where)
     root = _root(scheme, names, where)
     outer = re.sub(r"[^./]+[./]$", "", root)  # heads stand beside the encoder, under what is around it
-    named = root.endswith(("bert.", "nezha.", "bert/"))
+    named = root.endswith((*PREFIXES, "bert/"))
     found = {}
     for name in names:
         plain = _plain(name)
@@ -244,10 +250,17 @@ def places(scheme: Scheme, names: Collection[str], where: str) -> dict[str, Plac
             found[name] = scheme.place(rest, named or rest.startswith(_BEGINNINGS))
         else:
             found[name] = scheme.place(plain.removeprefix(outer), False)
-    return found
+    strange = _OF_OTHERS if root.endswith("roberta.") else _OF_ROBERTA
+    return {name: _UNKNOWN_HEAD if strange.match(place.target or "") else place for name, place in found.items()}
 
 
 _BEGINNINGS = ("embeddings.", "embeddings/", "encoder.", "encoder/", "bert_", "dense.")
+
+
+def named_roberta(scheme: Scheme, names: Collection[str], where: str) -> bool | None:
+    """Whether what stands before the encoder's tensors is RoBERTa's name; None: no family is named there."""
+    root = _root(scheme, names, where)
+    return root.endswith("roberta.") if root.endswith((*PREFIXES, "bert/")) else None
 
 
 def _root(scheme: Scheme, names: Collection[str], where: str) -> str:
@@ -258,10 +271,10 @@ def _root(scheme: Scheme, names: Collection[str], where: str) -> str:
     if len(students) != 1:
         raise UserError(f"{where}: holds several encoders ({', '.join(roots)}); save the one that is meant alone.")
     family = re.split(r"[./]", students[0])[-2] if students[0] else ""
-    if family not in ("", "bert", "nezha", "module", "model", "network"):
+    if family not in ("", *FAMILIES, "module", "model", "network"):
         raise UserError(
             f"{where}: the encoder's tensors are called `{students[0]}...`: this is a checkpoint of the family "
-            f"{family}. ms_plm has bert and nezha."
+            f"{family}. ms_plm has {', '.join(FAMILIES)}."
         )
     return students[0]
 

@@ -9,13 +9,15 @@ from typing import Any
 
 from ms_plm.common.errors import UserError
 from ms_plm.config.model import ModelConfig
-from ms_plm.convert.schemes import POSITIONS, WORDS, Scheme
+from ms_plm.convert.schemes import FAMILIES, POSITIONS, WORDS, Scheme
 
 Shapes = Mapping[str, tuple[int, ...]]
 
 _ACTIVATIONS = {"gelu_pytorch_tanh": "gelu_new", "gelu_fast": "gelu_new", "gelu_python": "gelu"}
 """Other names of the same functions in transformers."""
 _TYPES = "embeddings.token_type_embeddings.weight"
+CLASSIFIER, OUT_PROJ = "classifier", "classifier.out_proj"
+"""A classifier's last layer; the second is that of RoBERTa's for sequences."""
 
 
 @dataclass
@@ -41,6 +43,7 @@ def settle(
     choices: Choices,
     where: str,
     reach: int | None = None,
+    roberta: bool | None = None,
 ) -> Settled:
     """The configuration of a checkpoint.
 
@@ -51,13 +54,14 @@ def settle(
         choices: of the user.
         where: the configuration's file, or the checkpoint's where there is none; for messages.
         reach: of relative positions that are stored in the checkpoint.
+        roberta: whether its names are RoBERTa's; None: they do not tell.
 
     Raises:
         UserError: the configuration and the shapes contradict each other (all contradictions are named), or something
             is said by neither.
     """
     values, notes = dict(raw or {}), []
-    values["model_type"] = _family(values, shapes, choices.family, where)
+    values["model_type"] = _family(values, shapes, choices.family, where, roberta)
     relative = values["model_type"] == "nezha"
     if relative and values.get("position_embedding_type") == "absolute" and POSITIONS not in shapes:
         del values["position_embedding_type"]  # transformers writes its default even where nothing reads it
@@ -70,7 +74,7 @@ def settle(
     if "layer_norm_eps" not in values and scheme.layer_norm_eps != 1e-12:
         values["layer_norm_eps"] = scheme.layer_norm_eps
         notes.append(f"layer_norm_eps is not said anywhere: {scheme.layer_norm_eps:g}, what its framework takes")
-    _labels(values, shapes.get("classifier.weight"), notes, where)
+    _labels(values, shapes, notes, where)
     if relative and not values.get("provenance") and "model_type" not in (raw or {}) and not scheme.tanh_gelu:
         notes.append(
             "the published NEZHA was trained with the tanh GELU, its PyTorch code computes with erf, as does this "
@@ -80,18 +84,24 @@ def settle(
     return Settled(ModelConfig.from_huggingface(values, where), notes)
 
 
-def _family(values: Mapping[str, Any], shapes: Shapes, chosen: str | None, where: str) -> str:
-    """bert or nezha: the position table decides; what is said otherwise is an error."""
+def _family(
+    values: Mapping[str, Any], shapes: Shapes, chosen: str | None, where: str, roberta: bool | None = None
+) -> str:
+    """RoBERTa's names decide, then the position table; what is said otherwise is an error."""
     said = chosen or values.get("model_type")
     if not said and (values.get("use_relative_position") or "max_relative_position" in values):
         said = "nezha"
     if values.get("position_embedding_type") == "none":
-        return said or "bert"
+        return said or ("roberta" if roberta else "bert")
     found = "bert" if POSITIONS in shapes else "nezha"
-    if said and said != found and said in ("bert", "nezha"):
+    if roberta or (roberta is None and said == "roberta" and found == "bert"):  # names of a base model tell neither
+        found = "roberta"
+    if said and said != found and said in FAMILIES:
         what = {
             "nezha": "This is a NEZHA checkpoint: it has no position embeddings",
-            "bert": "This is a BERT checkpoint: it has position embeddings",
+            "bert": "This is a BERT checkpoint: "
+            + ("no tensor is called roberta..." if said == "roberta" else "it has position embeddings"),
+            "roberta": "This is a RoBERTa checkpoint: its tensors are called roberta...",
         }[found]
         source = f"--family says {chosen}" if chosen else f"{where} says {said}"
         raise UserError(f"{what}, but {source}. Convert it with `--family {found}`.")
@@ -157,14 +167,16 @@ def _unprune(values: dict[str, Any]) -> None:
         values["layer_heads"] = [full - len(pruned.get(layer, ())) for layer in range(layers)]
 
 
-def _labels(values: dict[str, Any], shape: tuple[int, ...] | None, notes: list[str], where: str) -> None:
+def _labels(values: dict[str, Any], shapes: Shapes, notes: list[str], where: str) -> None:
     """A classifier's labels: as many as it has rows; transformers takes two where nothing is said."""
-    if shape is None or len(shape) != 2:
+    name = next((f"{head}.weight" for head in (CLASSIFIER, OUT_PROJ) if f"{head}.weight" in shapes), None)
+    shape = shapes.get(name, ())
+    if len(shape) != 2:
         return
     said = values.get("id2label")
     if said is not None and len(said) != shape[0]:
         raise UserError(
-            f"{where}: id2label has {len(said)} entries, but classifier.weight {list(shape)} has {shape[0]} rows. Use "
+            f"{where}: id2label has {len(said)} entries, but {name} {list(shape)} has {shape[0]} rows. Use "
             "the configuration that belongs to this checkpoint (--config FILE)."
         )
     if said is None:
@@ -210,8 +222,24 @@ def expected_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
 def head_shapes(config: ModelConfig) -> dict[str, dict[str, tuple[int, ...]]]:
     """Shapes of the tensors of the heads whose sizes follow from the configuration, by head."""
     hidden, vocabulary = config.hidden_size, config.vocab_size
+    pooler = {"pooler.dense.weight": (hidden, hidden), "pooler.dense.bias": (hidden,)}
+    if config.model_type == "roberta":
+        return {
+            "pooler": pooler,
+            "masked-LM head": {
+                "lm_head.bias": (vocabulary,),
+                "lm_head.dense.weight": (hidden, hidden),
+                "lm_head.dense.bias": (hidden,),
+                "lm_head.layer_norm.weight": (hidden,),
+                "lm_head.layer_norm.bias": (hidden,),
+            },
+            "classifier for sequences": {
+                "classifier.dense.weight": (hidden, hidden),
+                "classifier.dense.bias": (hidden,),
+            },
+        }
     return {
-        "pooler": {"pooler.dense.weight": (hidden, hidden), "pooler.dense.bias": (hidden,)},
+        "pooler": pooler,
         "masked-LM head": {
             "cls.predictions.bias": (vocabulary,),
             "cls.predictions.transform.dense.weight": (hidden, hidden),

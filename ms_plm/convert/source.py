@@ -11,6 +11,7 @@ from ms_plm.common.errors import UserError
 from ms_plm.common.files import read_json, sha256_file
 from ms_plm.convert.containers import FORMATS, TENSORFLOW, Tensors, format_of, read_weights, unknown_content
 from ms_plm.convert.schemes import Scheme, recognise
+from ms_plm.tokenization.folder import VOCABULARIES
 
 _INDEX = (".safetensors.index.json", ".bin.index.json")
 _USUAL = ("model.safetensors", "pytorch_model.bin")
@@ -51,7 +52,7 @@ def open_source(path: str | Path, config: str | Path | None = None, vocabulary: 
     Args:
         path: a folder, a weights file, or the prefix of a TensorFlow checkpoint.
         config: a JSON file to be used instead of the one beside the weights.
-        vocabulary: a vocab.txt or tokenizer folder to be used instead of the one beside them.
+        vocabulary: a vocabulary file or tokenizer folder to be used instead of the one beside them.
 
     Raises:
         UserError: nothing to convert, or too much; a format or naming that is not known; an extra that is missing.
@@ -67,7 +68,7 @@ def open_source(path: str | Path, config: str | Path | None = None, vocabulary: 
     raw = read_json(config_path) if config_path else None
     if raw is not None and not isinstance(raw, dict):
         raise UserError(f"{config_path}: expected a JSON object, found {type(raw).__name__}.")
-    if vocabulary is None and any((file.parent / name).is_file() for name in ("vocab.txt", "tokenizer.json")):
+    if vocabulary is None and any((file.parent / name).is_file() for name in VOCABULARIES):
         vocabulary = file.parent
     scheme = recognise(weights.tensors, str(weights.path))
     place = Path(vocabulary).expanduser() if vocabulary else None

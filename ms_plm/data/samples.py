@@ -37,11 +37,12 @@ class SampleSource(Protocol):
 class CorpusSamples:
     """Samples of one split of a prepared corpus.
 
-    With `nsp` a sample is `[CLS] A [SEP] B [SEP]`: A is the head of a chunk (sentences of one document, as many as
-    fit); B is its rest or, with probability 1/2 if there is more than one document, what stands after a split of a
-    chunk of another document (Devlin et al. 2019, A.2). Where the split falls, what B is and which samples are short
-    are drawn anew every epoch. Without `nsp` a sample is `[CLS] text [SEP]` of full length, cut from all documents of
-    the split laid end to end with [SEP] between them: every token stands in exactly one sample of an epoch.
+    With `nsp` a sample is `[CLS] A [SEP] B [SEP]`, or a pair in the tokenizer's other layout: A is the head of a chunk
+    (sentences of one document, as many as fit); B is its rest or, with probability 1/2 if there is more than one
+    document, what stands after a split of a chunk of another document (Devlin et al. 2019, A.2). Where the split falls,
+    what B is and which samples are short are drawn anew every epoch. Without `nsp` a sample is `[CLS] text [SEP]` of
+    full length, cut from all documents of the split laid end to end with [SEP] between them: every token stands in
+    exactly one sample of an epoch.
     """
 
     def __init__(
@@ -67,9 +68,11 @@ class CorpusSamples:
         self.corpus, self.split, self.max_length, self.nsp, self.seed = corpus, split, max_length, nsp, seed
         self.short_sample_probability = short_sample_probability
         self.tokenizer = corpus.tokenizer()
+        special = self.tokenizer.layout.special(pair=True)
+        self._full_pair = max_length - special
         self._shards = corpus.shards
         self._token_base = np.cumsum([0] + [len(shard.tokens) for shard in corpus.shards])
-        self._table = SampleTable.open_or_build(corpus, Path(cache), split, max_length, nsp)
+        self._table = SampleTable.open_or_build(corpus, Path(cache), split, max_length, nsp, special)
         if nsp:
             self._sentences = _Boundaries([shard.sentences for shard in corpus.shards], self._token_base)
             chunks = np.asarray(self._table["document_chunks"], np.int64)
@@ -108,7 +111,7 @@ class CorpusSamples:
             limit = np.where(random_next, table["document_end"][table["document"][partner]], limit)
 
         # B fills what A leaves of a full sample, whatever B is: lengths do not give the label away
-        full, a_length = self.max_length - 3, split - start
+        full, a_length = self._full_pair, split - start
         b_length = np.minimum(limit - second, full - a_length)
         # a short sample takes from the longer side until both fit: A loses its head, B its tail
         target = self._targets(keys)
@@ -119,8 +122,8 @@ class CorpusSamples:
         return self._assemble_pairs(split - a_kept, a_kept, second, b_length, random_next)
 
     def _targets(self, keys: np.ndarray) -> np.ndarray:
-        """Tokens that A and B may have together: `S - 3`, or uniform in 2 .. `S - 3` for short samples."""
-        full = self.max_length - 3
+        """Tokens that A and B may have together: all that fit, or for short samples uniform from 2 to that."""
+        full = self._full_pair
         short = rng.uniform(keys, _SHORT, 1)[:, 0] < self.short_sample_probability
         return np.where(short, 2 + rng.integers(keys, _TARGET, 1, full - 1)[:, 0], full)
 
@@ -166,21 +169,24 @@ class CorpusSamples:
     def _assemble_pairs(
         self, a_start: np.ndarray, a_length: np.ndarray, b_start: np.ndarray, b_length: np.ndarray, random: np.ndarray
     ) -> SampleBatch:
-        n = len(a_start)
-        ones, second = np.ones(n, np.int64), a_length + 2
-        total = second + b_length + 1
+        n, layout = len(a_start), self.tokenizer.layout
+        first = np.full(n, len(layout.begin))
+        second = first + a_length + len(layout.between)
+        total = second + b_length + len(layout.end)
         batch = self._assemble(
             np.concatenate((np.arange(n), np.arange(n))),
-            np.concatenate((ones, second)),
+            np.concatenate((first, second)),
             np.concatenate((a_start, b_start)),
             np.concatenate((a_length, b_length)),
             total,
             random.astype(np.int32),
         )
         rows = np.arange(n)
-        batch.input_ids[rows, second - 1] = batch.input_ids[rows, total - 1] = self.tokenizer.sep_id
+        for place, tokens in ((first + a_length, layout.between), (second + b_length, layout.end)):
+            for number, token in enumerate(tokens):
+                batch.input_ids[rows, place + number] = token
         columns = np.arange(self.max_length)
-        batch.token_type_ids[:] = (columns >= second[:, None]) & (columns < total[:, None])
+        batch.token_type_ids[:] = layout.second_type * ((columns >= second[:, None]) & (columns < total[:, None]))
         return batch
 
     # --- packed text ----------------------------------------------------------------------------------------------

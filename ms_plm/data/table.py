@@ -50,8 +50,12 @@ class SampleTable:
         return self.columns[name]
 
     @classmethod
-    def open_or_build(cls, corpus: Corpus, cache: Path, split: str, max_length: int, pairs: bool) -> SampleTable:
+    def open_or_build(
+        cls, corpus: Corpus, cache: Path, split: str, max_length: int, pairs: bool, special: int = 3
+    ) -> SampleTable:
         """Open the table from `cache`, or build it there first; of several processes one builds, the others wait.
+
+        Of pairs `max_length` tokens count, `special` of which stand around them (which the corpus's tokenizer decides).
 
         Raises:
             UserError: the split has no documents, or the disk is full.
@@ -67,7 +71,7 @@ class SampleTable:
         with building(folder):
             if not (table := cls._open(folder, schema, options)):
                 logger.info("building the sample table %s", folder)
-                blocks = _pair_blocks(corpus, split, max_length - 3) if pairs else _packed_blocks(corpus, split)
+                blocks = _pair_blocks(corpus, split, max_length - special) if pairs else _packed_blocks(corpus, split)
                 with replacing_folder(folder) as temporary:
                     rows = _write_columns(temporary, schema, blocks)
                     _refuse_empty(corpus, split, rows["document_end" if pairs else "document_start"])

@@ -17,7 +17,7 @@ _BLOCK = 256
 
 @dataclass(frozen=True)
 class TagWindow:
-    """A sentence, or a part of one that is too long: `[CLS] words [SEP]`.
+    """A sentence, or a part of one that is too long, with its special tokens: `[CLS] words [SEP]` in BERT's layout.
 
     Attributes:
         example: number of the sentence among those given.
@@ -41,24 +41,25 @@ class TagWindow:
 def tag_windows(examples: Sequence[TokensExample], tokenizer: Tokenizer, max_length: int) -> Iterator[TagWindow]:
     """Windows of all sentences, in order; each word is in exactly one.
 
-    A word of which the tokenizer leaves nothing, such as a control character, is [UNK]; one that alone is too long for
-    a window is cut. Sentences that are too long are cut between words.
+    A word of which the tokenizer leaves nothing, such as a control character, is the unknown token; one that alone is
+    too long for a window is cut. Sentences that are too long are cut between words.
 
     Raises:
         UserError: no room for a word.
     """
-    room = max_length - 2
+    layout = tokenizer.layout
+    room = max_length - layout.special(pair=False)
     if room < 1:
-        raise UserError(f"max_length {max_length}: expected 3 at least, a word between [CLS] and [SEP].")
+        raise UserError(f"max_length {max_length}: expected 3 at least, a word between two special tokens.")
     for first in range(0, len(examples), _BLOCK):
         block = examples[first : first + _BLOCK]
-        pieces = iter(tokenizer.pieces([word for example in block for word in example.words]))
+        pieces = iter(tokenizer.pieces([word for example in block for word in example.words], inside=True))
         for number, example in enumerate(block, first):
             ids = [next(pieces).ids[:room].tolist() or [tokenizer.unk_id] for _ in example.words]
             for begin, stop in _parts([len(word) for word in ids], room):
                 flat = [token for word in ids[begin:stop] for token in word]
-                places = 1 + np.cumsum([0, *(len(word) for word in ids[begin : stop - 1])])
-                window = np.array([tokenizer.cls_id, *flat, tokenizer.sep_id], np.int32)
+                places = len(layout.begin) + np.cumsum([0, *(len(word) for word in ids[begin : stop - 1])])
+                window = np.array([*layout.begin, *flat, *layout.end], np.int32)
                 yield TagWindow(number, (begin, stop), window, places)
 
 

@@ -1,7 +1,7 @@
 """Extractive question answering: overlapping windows over long texts, and from scores of tokens back to texts.
 
-A window is `[CLS] question [SEP] part of the text [SEP]`. Everything goes by the offsets that the tokenizer gives, so
-an answer is a piece of the text as it was given, in any script.
+A window is a pair, in BERT's layout `[CLS] question [SEP] part of the text [SEP]`. Everything goes by the offsets that
+the tokenizer gives, so an answer is a piece of the text as it was given, in any script.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 
 from ms_plm.common.errors import UserError
 from ms_plm.data.benchmarks.examples import QuestionExample
-from ms_plm.tokenization import Pieces, Tokenizer
+from ms_plm.tokenization import Layout, Pieces, Tokenizer
 
 _BLOCK = 256
 """Questions tokenized in one call."""
@@ -29,7 +29,7 @@ class Window:
         input_ids, token_type_ids: int32 `[seq]`, not padded; the attention mask is all ones.
         context: position of the first token of the text.
         offsets: int64 `[tokens, 2]`: first character, and one after the last, of each token of the text in the window.
-        start, end: positions of the answer's first and last token; both 0, which is [CLS], where the window does not
+        start, end: positions of the answer's first and last token; both 0, the first token, where the window does not
             hold the whole answer, or the question has none or is unlabelled.
     """
 
@@ -61,11 +61,13 @@ def question_windows(
     Raises:
         UserError: no room for the text; a stride below 1.
     """
-    room = max_length - max_question - 3
+    layout = tokenizer.layout
+    special = layout.special(pair=True)
+    room = max_length - max_question - special
     if room < 1 or stride < 1:
         raise UserError(
             f"max_length {max_length}, max_question {max_question}, stride {stride}: expected room for the question, "
-            "3 special tokens and some text, and a stride of 1 at least."
+            f"{special} special tokens and some text, and a stride of 1 at least."
         )
     for first in range(0, len(examples), _BLOCK):
         block = examples[first : first + _BLOCK]
@@ -73,9 +75,9 @@ def question_windows(
         contexts = {text: number for number, text in enumerate(dict.fromkeys(example.context for example in block))}
         pieces = tokenizer.pieces(list(contexts))
         for number, (example, question) in enumerate(zip(block, questions, strict=True)):
-            head = [tokenizer.cls_id, *question.ids[:max_question].tolist(), tokenizer.sep_id]
+            head = [*layout.begin, *question.ids[:max_question].tolist(), *layout.between]
             text = pieces[contexts[example.context]]
-            for window in _windows(head, text, tokenizer.sep_id, max_length, stride, answer_pieces(example, text)):
+            for window in _windows(head, text, layout, max_length, stride, answer_pieces(example, text)):
                 yield Window(first + number, *window)
 
 
@@ -89,19 +91,19 @@ def answer_pieces(example: QuestionExample, pieces: Pieces) -> tuple[int, int] |
 
 
 def _windows(
-    head: list[int], text: Pieces, sep: int, max_length: int, stride: int, answer: tuple[int, int] | None
+    head: list[int], text: Pieces, layout: Layout, max_length: int, stride: int, answer: tuple[int, int] | None
 ) -> Iterator[tuple]:
     """What a `Window` holds besides its example."""
-    room = max_length - len(head) - 1
+    room = max_length - len(head) - len(layout.end)
     count = len(text.ids)
     spans = [(0, min(room, count))]
     while spans[-1][1] < count:
         begin = spans[-1][0] + min(stride, room)
         spans.append((begin, min(begin + room, count)))
     for begin, stop in spans:
-        ids = np.array([*head, *text.ids[begin:stop].tolist(), sep], np.int32)
+        ids = np.array([*head, *text.ids[begin:stop].tolist(), *layout.end], np.int32)
         types = np.zeros(len(ids), np.int32)
-        types[len(head) :] = 1
+        types[len(head) :] = layout.second_type
         shown = answer is not None and begin <= answer[0] and answer[1] < stop
         start, end = (place - begin + len(head) for place in answer) if shown else (0, 0)
         yield ids, types, len(head), text.offsets[begin:stop], start, end
@@ -153,9 +155,9 @@ def find_answers(
     """The answers of all questions, from scores of the tokens of their windows.
 
     A text's score is that of its first token as a start plus that of its last one as an end, both in one window; the
-    window where it is highest counts. "No answer" scores those of [CLS]. (As in BERT's `run_squad.py`, but over all
-    spans, not the best starts with the best ends; and a span is not tied to the window that shows its first token with
-    most text around, which need not hold its end.)
+    window where it is highest counts. "No answer" scores those of the window's first token. (As in BERT's
+    `run_squad.py`, but over all spans, not the best starts with the best ends; and a span is not tied to the window
+    that shows its first token with most text around, which need not hold its end.)
 
     Args:
         examples: as `question_windows` had them.

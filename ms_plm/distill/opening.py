@@ -147,7 +147,7 @@ def describe(objective: Objective) -> str:
 
 
 def _check_head(teacher: ModelFolder, name: str, head: str, labels: Sequence[str] | int | None) -> None:
-    if any(not teacher.has(part) for part in HEADS[head]) and head != "encoder":
+    if teacher.lacks(head) and head != "encoder":
         if head == "masked_lm":
             raise UserError(
                 f"{name}: has no masked-LM head, whose logits the terms prediction and labels compare. Choose a "

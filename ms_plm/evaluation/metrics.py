@@ -46,10 +46,11 @@ def content_tokens(vocabulary: Sequence[str], excluded_ids: Sequence[int]) -> np
     """Which entries count when punctuation and [UNK] are left out: bool `[V]`.
 
     Args:
-        vocabulary: entries in the order of their ids.
+        vocabulary: entries in the order of their ids, as people read them.
         excluded_ids: entries that never count: [UNK] and the other special tokens.
 
-    An entry is punctuation if every character of it, the `##` of a continuation aside, is of a Unicode category P*.
+    An entry is punctuation if every character of it, the `##` of a continuation and spaces aside, is of a Unicode
+    category P*.
     """
     mask = np.array([not _is_punctuation(entry) for entry in vocabulary], bool)
     mask[list(excluded_ids)] = False
@@ -57,7 +58,7 @@ def content_tokens(vocabulary: Sequence[str], excluded_ids: Sequence[int]) -> np
 
 
 def _is_punctuation(entry: str) -> bool:
-    text = entry[2:] if entry.startswith("##") and len(entry) > 2 else entry
+    text = entry[2:] if entry.startswith("##") and len(entry) > 2 else entry.strip() or entry
     return all(unicodedata.category(character).startswith("P") for character in text)
 
 

@@ -123,8 +123,8 @@ def _check_arguments(folder: Path, config: ModelConfig, head: str, batch: int | 
     for name, value in (("batch", batch), ("length", length)):
         if value != DYNAMIC and not (isinstance(value, int) and value > 0):
             raise UserError(f"{name}: expected a number above 0 or {DYNAMIC}, found {value!r}.")
-    limit = config.max_position_embeddings
-    if config.position_embedding_type == "absolute" and length != DYNAMIC and length > limit:
+    limit = config.longest_input
+    if limit is not None and length != DYNAMIC and length > limit:
         raise UserError(
             f"length: {length}, but {folder} has {limit} absolute positions (max_position_embeddings). Export it with "
             f"length {limit} or less."
@@ -149,9 +149,7 @@ def _write(graph: nn.Cell, path: Path, batch: int | str, length: int | str) -> t
 
 
 def _comparison_shapes(config: ModelConfig, batch: int | str, length: int | str) -> tuple[tuple[int, int], ...]:
-    limit = (
-        config.max_position_embeddings if config.position_embedding_type == "absolute" else max(s for _, s in _CASES)
-    )
+    limit = config.longest_input or max(s for _, s in _CASES)
     return tuple(
         (free_batch if batch == DYNAMIC else batch, min(free_length, limit) if length == DYNAMIC else length)
         for free_batch, free_length in _CASES

@@ -25,7 +25,7 @@ class Embeddings(nn.Cell):
         self.word_embeddings = Embedding(config.vocab_size, size)
         self.token_type_embeddings = Embedding(config.type_vocab_size, size)
         self.absolute = config.position_embedding_type == "absolute"
-        self.max_positions = config.max_position_embeddings
+        self.first_position = config.first_position
         if self.absolute:
             self.position_embeddings = Embedding(config.max_position_embeddings, size)
         self.norm = LayerNorm(kernels, size, config.layer_norm_eps)
@@ -36,7 +36,8 @@ class Embeddings(nn.Cell):
         x = ops.gather(self.word_embeddings.weight, input_ids, 0) if inputs_embeds is None else inputs_embeds
         x = x + ops.gather(self.token_type_embeddings.weight, token_type_ids, 0)
         if self.absolute:
-            x = x + self.position_embeddings.weight[:length].reshape((1, length, -1))
+            first = self.first_position
+            x = x + self.position_embeddings.weight[first : first + length].reshape((1, length, -1))
         return self.dropout(self.norm(x), rng)
 
 

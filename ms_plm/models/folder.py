@@ -19,6 +19,7 @@ from ms_plm.kernels import Kernels
 from ms_plm.models.heads import LABELLED, TASK_HEADS, Projection
 from ms_plm.models.model import HEADS, Model
 from ms_plm.models.names import (
+    DECODERS,
     architecture,
     encoder_prefix,
     in_encoder,
@@ -74,7 +75,13 @@ def open_folder(folder: str | Path) -> ModelFolder:
     config, tokenizer = ModelConfig.load(folder), Tokenizer.load(folder)
     check_vocabulary(config, tokenizer, str(folder))
     classes = tuple(read_json(folder / "config.json").get("architectures") or ())
-    return ModelFolder(config, tokenizer, read_weights(folder), classes)
+    weights = read_weights(folder)
+    if weights.prefix and (weights.prefix == "roberta.") != (config.model_type == "roberta"):
+        raise UserError(
+            f"{folder / 'config.json'}: model_type is {config.model_type}, but the tensors are called "
+            f"{weights.prefix}...: RoBERTa counts positions otherwise than other families. Set the right model_type."
+        )
+    return ModelFolder(config, tokenizer, weights, classes)
 
 
 @dataclass(frozen=True)
@@ -86,15 +93,21 @@ class ModelFolder:
     weights: Weights
     architectures: tuple[str, ...] = ()
 
-    def has(self, part: str) -> bool:
+    def has(self, part: str, head: str | None = None) -> bool:
         """Whether all tensors of a part are there: pooler, masked_lm, next_sentence or a head for a task.
 
         Classifiers have the same tensor names whatever they classify: where config.json names the class, it decides.
+        What is called pooler may depend on the `head` that reads it (RoBERTa); default: the encoder's own.
         """
         if part in TASK_HEADS and task_head(self.architectures) not in (None, part):
             return False
-        table = _names(self.config, self.weights.prefix, part)
-        return all(table[ours] in self.weights.tensors for ours in table if ours.startswith(f"{part}."))
+        table = _names(self.config, self.weights.prefix, head or part)
+        names = [theirs for ours, theirs in table.items() if ours.startswith(f"{part}.")]
+        return bool(names) and all(name in self.weights.tensors for name in names)
+
+    def lacks(self, head: str) -> list[str]:
+        """Parts that stand on the encoder for this use (see `HEADS`) and are not there."""
+        return [part for part in HEADS.get(head, ()) if not self.has(part, head)]
 
     @property
     def projection(self) -> Projection | None:
@@ -119,7 +132,7 @@ class ModelFolder:
         With a `projection`, which is new unless the folder has this one.
         """
         config = self._labelled(head, labels)
-        absent = [part for part in HEADS.get(head, ()) if not self.has(part)]
+        absent = self.lacks(head)
         pooler = not (head == "encoder" and "pooler" in absent)
         if head == "encoder":
             absent = []
@@ -261,13 +274,13 @@ def assign_weights(model: Model, weights: Weights, skip: tuple[str, ...] = ()) -
 
 
 def _check_tied(weights: Weights) -> None:
-    decoder = weights.tensors.get("cls.predictions.decoder.weight")
     words = weights.tensors.get(weights.prefix + "embeddings.word_embeddings.weight")
-    if decoder is not None and words is not None and not np.array_equal(decoder, words):
-        raise UserError(
-            f"{weights.path}: cls.predictions.decoder.weight differs from the word embeddings; only tied weights are "
-            "supported."
-        )
+    for name in (f"{decoder}.weight" for decoder in DECODERS):
+        decoder = weights.tensors.get(name)
+        if decoder is not None and words is not None and not np.array_equal(decoder, words):
+            raise UserError(
+                f"{weights.path}: {name} differs from the word embeddings; only tied weights are supported."
+            )
 
 
 def _mismatch(weights: Weights, model: Model, missing: list, unexpected: list, shapes: list) -> str:

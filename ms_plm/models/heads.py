@@ -12,18 +12,24 @@ from ms_plm.config.model import ModelConfig
 from ms_plm.kernels import Kernels
 from ms_plm.kernels.dropout import DropoutPlan
 from ms_plm.models.layers import LayerNorm, Linear
-from ms_plm.models.names import TASKS
+from ms_plm.models.names import TASKS, classifier_pools
 
 
 class Pooler(nn.Cell):
-    """tanh(W h[CLS] + b): `[B, S, H]` to `[B, H]` fp32."""
+    """tanh(W h + b) of the first token, `[B, S, H]` to `[B, H]` fp32; as a part of RoBERTa's classifier, of drop(h).
 
-    def __init__(self, config: ModelConfig, kernels: Kernels) -> None:
+    There all positions are dropped from, though one is read: a plan of dropout has one pooled site, the classifier's.
+    """
+
+    def __init__(self, config: ModelConfig, kernels: Kernels, plan: DropoutPlan, head: str) -> None:
         super().__init__()
-        self.dense = Linear(kernels, config.hidden_size, config.hidden_size, activation="tanh")
+        size = config.hidden_size
+        site = plan.hidden(config.task_dropout_prob, size) if classifier_pools(config, head) else None
+        self.dropout = kernels.build("dropout", site=site)
+        self.dense = Linear(kernels, size, size, activation="tanh")
 
-    def construct(self, hidden):
-        return self.dense(hidden[:, 0]).astype(ms.float32)
+    def construct(self, hidden, rng=None):
+        return self.dense(self.dropout(hidden, rng)[:, 0]).astype(ms.float32)
 
 
 class MaskedLMHead(nn.Cell):
@@ -31,7 +37,8 @@ class MaskedLMHead(nn.Cell):
 
     def __init__(self, config: ModelConfig, kernels: Kernels) -> None:
         super().__init__()
-        self.dense = Linear(kernels, config.hidden_size, config.hidden_size, config.hidden_act)
+        activation = "gelu" if config.model_type == "roberta" else config.hidden_act  # fixed in transformers' RoBERTa
+        self.dense = Linear(kernels, config.hidden_size, config.hidden_size, activation)
         self.norm = LayerNorm(kernels, config.hidden_size, config.layer_norm_eps)
         self.bias = Parameter(Tensor(np.zeros(config.vocab_size, np.float32)), name="bias")
         self.linear = kernels.build("linear")
@@ -92,6 +99,7 @@ class TaskHead(nn.Cell):
     """Dropout and a linear layer, logits fp32: `[..., H]` to `[..., L]`.
 
     As in Hugging Face's `BertFor...`: question answering (start and end) has no dropout, multiple choice one output.
+    RoBERTa's `classifier.dense` of sequences is the pooler here.
 
     Args:
         config: gives the number of labels and the dropout.

@@ -43,7 +43,7 @@ class Model(nn.Cell):
         plan: numbers the dropout sites; default: from 0.
 
     Raises:
-        UserError: the head does not exist.
+        UserError: the head does not exist, or not in this family.
     """
 
     def __init__(
@@ -58,6 +58,11 @@ class Model(nn.Cell):
         super().__init__()
         if head not in HEADS:
             raise UserError(f"head: expected one of {', '.join(HEADS)}, found {head!r}.")
+        if config.model_type == "roberta" and "next_sentence" in HEADS[head]:
+            raise UserError(
+                f"head: RoBERTa has no next-sentence head, which {head!r} needs; expected masked_lm. In a recipe for "
+                "pretraining set data.nsp: false."
+            )
         kernels = kernels or Kernels()
         self.config, self.head, self.kernels = config, head, kernels
         self.plan = DropoutPlan() if plan is None else plan
@@ -66,7 +71,7 @@ class Model(nn.Cell):
         self.has_pooler, self.has_masked_lm = pooler and "pooler" in parts, "masked_lm" in parts
         self.has_next_sentence = "next_sentence" in parts
         if self.has_pooler:
-            self.pooler = Pooler(config, kernels)
+            self.pooler = Pooler(config, kernels, self.plan, head)
         if self.has_masked_lm:
             self.masked_lm = MaskedLMHead(config, kernels)
         if self.has_next_sentence:
@@ -76,7 +81,7 @@ class Model(nn.Cell):
             setattr(self, head, TaskHead(config, kernels, self.plan, head))
         if projection is not None:
             projection.add_to(self)
-        self.limit = config.max_position_embeddings if config.position_embedding_type == "absolute" else None
+        self.limit = config.longest_input
 
     def initialise(self, seed: int) -> Model:
         """Draw new weights; a function of (seed, parameter name)."""
@@ -94,8 +99,9 @@ class Model(nn.Cell):
         length = input_ids.shape[1]
         if self.limit is not None and length > self.limit:
             raise UserError(
-                f"an input of length {length} is longer than max_position_embeddings {self.limit} of this model; cut "
-                "it with the tokenizer's max_length, or use a model with relative positions, which has no limit."
+                f"an input of length {length} is longer than the {self.limit} tokens that max_position_embeddings "
+                f"{self.config.max_position_embeddings} of this model allows; cut it with the tokenizer's max_length, "
+                "or use a model with relative positions, which has no limit."
             )
         values = super().__call__(input_ids, *args, **kwargs)
         return ModelOutput(*(None if isinstance(value, tuple) and not value else value for value in values))
@@ -121,7 +127,7 @@ class Model(nn.Cell):
         hidden, states, probabilities, scores, _ = self.encoder(input_ids, token_type_ids, attention_mask, rng)
         pooled, predictions, relationship, task = (), (), (), ()
         if self.has_pooler:
-            pooled = self.pooler(hidden)
+            pooled = self.pooler(hidden, rng)
         if self.has_masked_lm:
             rows = hidden if masked_positions is None else self.masked_rows(hidden, masked_positions)
             predictions = self.masked_logits(rows)
@@ -144,7 +150,7 @@ class Model(nn.Cell):
 
         What stands inside other graphs: there, fields of `ModelOutput` cannot be taken by name.
         """
-        return self._task_logits(self.pooler(hidden) if self.on_pooled else hidden, rng)
+        return self._task_logits(self.pooler(hidden, rng) if self.on_pooled else hidden, rng)
 
     def _task_logits(self, values, rng):
         logits = getattr(self, self.head)(values, rng)

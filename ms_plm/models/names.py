@@ -6,8 +6,10 @@ from collections.abc import Collection
 
 from ms_plm.config.model import ModelConfig
 
-PREFIXES = ("nezha.", "bert.")
+PREFIXES = ("nezha.", "bert.", "roberta.")
 """What stands before the encoder's tensors in folders with heads; base-model folders have none."""
+CLASSES = {"nezha": "Nezha", "bert": "Bert", "roberta": "Roberta"}
+"""How Hugging Face's classes of a family begin."""
 
 _ENCODER = {
     "encoder.embeddings.word_embeddings.weight": "embeddings.word_embeddings.weight",
@@ -32,6 +34,13 @@ _HEADS = {
     "masked_lm.norm": "cls.predictions.transform.LayerNorm",
     "next_sentence.dense": "cls.seq_relationship",
 }
+_ROBERTA_HEADS = {
+    "masked_lm.bias": "lm_head.bias",
+    "masked_lm.dense": "lm_head.dense",
+    "masked_lm.norm": "lm_head.layer_norm",
+}
+DECODERS = {"cls.predictions.decoder": "cls.predictions.bias", "lm_head.decoder": "lm_head.bias"}
+"""Prediction layers whose weight repeats the word embeddings, and the bias that theirs repeats."""
 TASKS = {
     "sequence_classification": ("classifier", "ForSequenceClassification"),
     "token_classification": ("classifier", "ForTokenClassification"),
@@ -41,12 +50,17 @@ TASKS = {
 """Hugging Face's name of a task's layer, which three share, and the end of its class, which tells them apart."""
 
 
+def classifier_pools(config: ModelConfig, head: str) -> bool:
+    """Whether the pooler is a part of the classifier, which then drops out before it too: RoBERTa's for sequences."""
+    return config.model_type == "roberta" and head == "sequence_classification"
+
+
 def name_table(config: ModelConfig, prefix: str, head: str = "pretraining") -> dict[str, str]:
     """Our parameter names to Hugging Face's, for the encoder, the pooler, pretraining's heads and one for a task.
 
     Args:
-        config: gives the number of layers and whether there is a position table.
-        prefix: `nezha.`, `bert.` or the empty string.
+        config: gives the family, the number of layers and whether there is a position table.
+        prefix: one of `PREFIXES`, or the empty string.
         head: of the model; names one for a task, since several have the same name there.
     """
     table: dict[str, str] = {}
@@ -64,9 +78,12 @@ def name_table(config: ModelConfig, prefix: str, head: str = "pretraining") -> d
     for layer in range(config.num_hidden_layers):
         for ours, theirs in _LAYER.items():
             add(f"encoder.layers.{layer}.{ours}", f"{prefix}encoder.layer.{layer}.{theirs}")
-    for ours, theirs in _HEADS.items():
+    for ours, theirs in (_ROBERTA_HEADS if config.model_type == "roberta" else _HEADS).items():
         add(ours, theirs)
-    if head in TASKS:
+    if classifier_pools(config, head):
+        add("pooler.dense", "classifier.dense")
+        add(f"{head}.dense", "classifier.out_proj")
+    elif head in TASKS:
         add(f"{head}.dense", TASKS[head][0])
     return table
 
@@ -101,21 +118,14 @@ def modern_name(name: str) -> str:
 
 def is_redundant(name: str) -> bool:
     """Tensors that repeat what the configuration or another tensor says."""
-    return name.endswith(
-        (
-            ".positions_encoding",
-            "embeddings.position_ids",
-            "cls.predictions.decoder.weight",
-            "cls.predictions.decoder.bias",
-        )
-    )
+    constants = (".positions_encoding", "embeddings.position_ids")
+    return name.endswith((*constants, *(f"{decoder}.{leaf}" for decoder in DECODERS for leaf in ("weight", "bias"))))
 
 
 def architecture(config: ModelConfig, head: str) -> str:
     """Hugging Face's class for a model folder."""
-    family = {"nezha": "Nezha", "bert": "Bert"}[config.model_type]
     known = {"encoder": "Model", "masked_lm": "ForMaskedLM", "pretraining": "ForPreTraining"}
-    return family + (known[head] if head in known else TASKS[head][1])
+    return CLASSES[config.model_type] + (known[head] if head in known else TASKS[head][1])
 
 
 def task_head(architectures: Collection[str]) -> str | None:

@@ -16,7 +16,7 @@ class AttentionMaps:
     """Attention of a model in one input of S tokens.
 
     Attributes:
-        tokens: entries of the vocabulary, `[CLS]` and `[SEP]` included.
+        tokens: entries of the vocabulary as people read them, `[CLS]` and `[SEP]` included.
         ids: theirs.
         probabilities: float32 `[layers, heads, S, S]`, query x key, rows adding up to 1; NaN where a layer has fewer
             heads than others.
@@ -47,8 +47,8 @@ def attention_maps(
     length = batch.input_ids.shape[1]
     if model.limit is not None and length > model.limit:
         raise UserError(
-            f"text: {length} tokens with [CLS] and [SEP], but this model has {model.limit} absolute positions. Shorten "
-            "the text, or cut it (max_length, on the command line --length)."
+            f"text: {length} tokens with the special ones, but this model has {model.limit} absolute positions. "
+            "Shorten the text, or cut it (max_length, on the command line --length)."
         )
     layers = [
         layer.asnumpy()[0] for layer in model(batch.input_ids, batch.token_type_ids, batch.attention_mask).attentions
@@ -57,4 +57,4 @@ def attention_maps(
     for number, layer in enumerate(layers):
         maps[number, : len(layer)] = layer
     ids = batch.input_ids[0].tolist()
-    return AttentionMaps(tokenizer.tokens(ids), ids, maps)
+    return AttentionMaps([tokenizer.readable[number] for number in ids], ids, maps)

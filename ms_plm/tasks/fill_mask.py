@@ -116,7 +116,7 @@ class MaskFiller:
 
     def _named(self, ids: np.ndarray, probabilities: np.ndarray) -> list[dict[str, Any]]:
         return [
-            {"token": self.tokenizer.vocabulary[token], "id": int(token), "probability": float(probability)}
+            {"token": self.tokenizer.readable[token], "id": int(token), "probability": float(probability)}
             for token, probability in zip(ids, probabilities, strict=True)
         ]
 
@@ -124,14 +124,18 @@ class MaskFiller:
         """The text with the first candidate in every mask's place."""
         parts = text.replace(self.tokenizer.options.mask_token, MASK).split(MASK)
         tokens = [mask["candidates"][0]["token"].removeprefix("##") for mask in masks]
-        return "".join(part + token for part, token in zip(parts, [*tokens, ""], strict=True))
+        filled = ""
+        for part, token in zip(parts, [*tokens, ""], strict=True):
+            filled += part
+            filled += token if filled and not filled[-1].isspace() else token.lstrip()
+        return filled
 
     def _check_lengths(self, lengths: np.ndarray, first: int) -> None:
         limit = self.model.limit
         if limit is not None and lengths.max() > limit:
             number = int(lengths.argmax())
             raise UserError(
-                f"text {first + number + 1}: {lengths[number]} tokens with [CLS] and [SEP], but this model has "
+                f"text {first + number + 1}: {lengths[number]} tokens with the special ones, but this model has "
                 f"{limit} absolute positions. Shorten the text."
             )
 

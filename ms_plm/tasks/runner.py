@@ -94,7 +94,7 @@ class PretrainingEvaluator:
 
     def __init__(self, model: Model, nsp: bool, tokenizer: Tokenizer) -> None:
         self.nsp = nsp
-        self.content = content_tokens(tokenizer.vocabulary, tokenizer.special_ids)
+        self.content = content_tokens(tokenizer.readable, tokenizer.special_ids)
         self._cell = PretrainingFigures(model, nsp)
 
     def evaluate(

@@ -1,4 +1,4 @@
-"""The project's tokenizer: BERT's WordPiece on the tokenizers library, for batches."""
+"""The project's tokenizer: BERT's WordPiece or RoBERTa's byte-level BPE on the tokenizers library, for batches."""
 
 from __future__ import annotations
 
@@ -13,19 +13,13 @@ from pathlib import Path
 
 import numpy as np
 import tokenizers
-from tokenizers import models, normalizers, pre_tokenizers, processors
 
 from ms_plm.common.errors import UserError
-from ms_plm.tokenization.vocabulary import (
-    MAX_CHARACTERS_PER_WORD,
-    Options,
-    check_entries,
-    check_special_tokens,
-    looks_cased,
-    read_folder,
-    write_folder,
-)
-from ms_plm.tokenization.wordpiece import BlockPieces, BlockWordPiece
+from ms_plm.tokenization.blocks import BlockPieces, encodable
+from ms_plm.tokenization.bytelevel import ByteLevel, ByteLevelOptions
+from ms_plm.tokenization.folder import read_folder, write_folder
+from ms_plm.tokenization.vocabulary import Options, check_entries, check_special_tokens, looks_cased
+from ms_plm.tokenization.wordpiece import WordPiece
 
 logger = logging.getLogger(__name__)
 
@@ -61,15 +55,29 @@ class Pieces:
 
 
 class Tokenizer:
-    """WordPiece with the ids of BERT's BasicTokenizer and WordpieceTokenizer.
+    """Text to ids and back: those of BERT's WordPiece, or of RoBERTa's byte-level BPE.
+
+    Attributes:
+        vocabulary: entries in the order of their ids.
+        options: as given.
+        layout: where special tokens stand around texts.
+        continuation: which entries continue a word, bool `[V]`.
 
     Args:
         vocabulary: entries in the order of their ids.
-        options: lower-casing, special tokens.
+        options: lower-casing, special tokens; their class tells the kind. Default: WordPiece's.
         source: where the vocabulary came from, for messages.
+
+    Raises:
+        UserError: an entry is empty or comes twice, a special token is none, merges do not fit.
     """
 
-    def __init__(self, vocabulary: Sequence[str], options: Options | None = None, source: str | os.PathLike = "vocab"):
+    def __init__(
+        self,
+        vocabulary: Sequence[str],
+        options: Options | ByteLevelOptions | None = None,
+        source: str | os.PathLike = "vocab",
+    ):
         options = options or Options()
         check_entries(vocabulary, Path(source))
         check_special_tokens(vocabulary, options, Path(source))
@@ -89,25 +97,19 @@ class Tokenizer:
         self.special_ids: tuple[int, ...] = tuple(
             sorted({self._ids[token] for token in options.special_tokens.values()})
         )
-        self.continuation = np.array([entry.startswith("##") for entry in self.vocabulary], dtype=bool)
-        self._plain = self._library()
-        self._blocks = BlockWordPiece(self._plain)
+        self._kind = (ByteLevel if self.byte_level else WordPiece)(self._ids, options)
+        self.layout, self.continuation = self._kind.layout, self._kind.continuation
+        self._marked = self._kind.library()
+        self._marked.add_special_tokens(options.added_tokens)
         self._cutting: dict[int, tokenizers.Tokenizer] = {}
-        self._marked = self._library()
-        self._marked.add_special_tokens(
-            [tokenizers.AddedToken(token, special=True, normalized=False) for token in options.special_tokens.values()]
-        )
-        self._marked.post_processor = processors.BertProcessing(
-            (options.sep_token, self.sep_id), (options.cls_token, self.cls_id)
-        )
 
     @classmethod
     def load(cls, path: str | os.PathLike, lower_case: bool | None = None) -> Tokenizer:
-        """Read a model folder (vocab.txt or tokenizer.json, tokenizer_config.json) or a vocab.txt.
+        """Read a model folder (vocab.txt, vocab.json with merges.txt or tokenizer.json; tokenizer_config.json) or file.
 
         Args:
             path: folder or file.
-            lower_case: what overrules the folder; None: the folder's setting, else True.
+            lower_case: what overrules the folder; None: the folder's setting, else True. Byte-level BPE has none.
 
         Raises:
             UserError: missing or of a wrong shape; the message names the line.
@@ -116,7 +118,10 @@ class Tokenizer:
         if not path.exists():
             raise UserError(f"{path}: no such vocabulary. Expected a model folder or a vocab.txt.")
         vocabulary, options, told = read_folder(path)
-        if lower_case is not None:
+        if isinstance(options, ByteLevelOptions):
+            if lower_case:
+                raise UserError(f"{path}: lower_case: a byte-level BPE tells upper case from lower; leave it out.")
+        elif lower_case is not None:
             options = replace(options, do_lower_case=lower_case)
         elif not told and looks_cased(vocabulary):
             logger.warning(
@@ -136,6 +141,16 @@ class Tokenizer:
         return len(self.vocabulary)
 
     @property
+    def byte_level(self) -> bool:
+        """Whether this is a byte-level BPE, else it is WordPiece."""
+        return isinstance(self.options, ByteLevelOptions)
+
+    @property
+    def readable(self) -> list[str]:
+        """Entries as people read them: those of WordPiece as they are, those of a byte-level BPE with spaces."""
+        return self._kind.readable
+
+    @property
     def lower_case(self) -> bool:
         """Whether text is lower-cased."""
         return self.options.do_lower_case
@@ -146,29 +161,10 @@ class Tokenizer:
         content = json.dumps([self.vocabulary, asdict(self.options)], ensure_ascii=False, sort_keys=True)
         return hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest()
 
-    def _library(self) -> tokenizers.Tokenizer:
-        options = self.options
-        library = tokenizers.Tokenizer(
-            models.WordPiece(
-                self._ids,
-                unk_token=options.unk_token,
-                max_input_chars_per_word=MAX_CHARACTERS_PER_WORD,
-                continuing_subword_prefix="##",
-            )
-        )
-        library.normalizer = normalizers.BertNormalizer(
-            clean_text=True,
-            handle_chinese_chars=options.tokenize_chinese_chars,
-            strip_accents=options.strip_accents,
-            lowercase=options.do_lower_case,
-        )
-        library.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-        return library
-
     def __call__(
         self, texts: str | Sequence[str], pairs: str | Sequence[str] | None = None, max_length: int | None = None
     ) -> Batch:
-        """Encode texts, or pairs of texts, as `[CLS] text [SEP]` or `[CLS] text [SEP] pair [SEP]`.
+        """Encode texts, or pairs of texts, with special tokens around them as `layout` says.
 
         A special token written in a text, such as `[MASK]`, is that token.
 
@@ -186,7 +182,7 @@ class Tokenizer:
             raise UserError("texts: expected at least one text, found none.")
         if pairs is not None and len(pairs) != len(texts):
             raise UserError(f"pairs: expected as many as texts ({len(texts)}), found {len(pairs)}.")
-        special = 2 if pairs is None else 3
+        special = self.layout.special(pairs is not None)
         if max_length is not None and max_length < special:
             raise UserError(f"max_length: expected at least {special}, the special tokens; found {max_length}.")
         texts = [encodable(text) for text in texts]
@@ -220,14 +216,20 @@ class Tokenizer:
         return encodings
 
     def encode_block(self, texts: Sequence[str]) -> BlockPieces:
-        """Pieces of many texts in flat arrays: what `prepare` uses, see `BlockPieces`."""
-        return self._blocks(texts)
+        """Pieces of sentences of running text in flat arrays: what `prepare` uses, see `BlockPieces` and `pieces`."""
+        return self._kind.blocks(texts, inside=True)
 
-    def pieces(self, texts: Sequence[str]) -> list[Pieces]:
-        """Pieces of texts without special tokens; a special token written in a text is ordinary text."""
+    def pieces(self, texts: Sequence[str], inside: bool = False) -> list[Pieces]:
+        """Pieces of texts without special tokens; a special token written in a text is ordinary text.
+
+        Args:
+            texts: many.
+            inside: each stands within another text, behind a space, such as a word of a sentence; to a byte-level BPE
+                it is another one then.
+        """
         if not texts:
             return []
-        block = self._blocks(texts)
+        block = self._kind.blocks(texts, inside)
         offsets = np.stack([block.begins, block.ends], axis=1)
         starts = np.concatenate([[0], block.text_ends[:-1]])
         return [
@@ -252,49 +254,14 @@ class Tokenizer:
         return [self.vocabulary[number] for number in numbers]
 
     def decode(self, ids: Iterable[int], skip_special_tokens: bool = False) -> str:
-        """Readable text: pieces joined to words, spaces only where a script has them.
+        """Readable text.
 
         Args:
-            ids: token ids; those of a padded embedding table, beyond the vocabulary, read as [UNK].
-            skip_special_tokens: leave out [CLS], [SEP], [PAD], [MASK] and [UNK].
+            ids: token ids; those of a padded embedding table, beyond the vocabulary, read as the unknown token.
+            skip_special_tokens: leave out the special tokens, such as [CLS], [SEP], [PAD], [MASK] and [UNK].
         """
         numbers = [number if number < self.vocab_size else self.unk_id for number in map(int, ids)]
         if skip_special_tokens:
             special = set(self.special_ids)
             numbers = [number for number in numbers if number not in special]
-        text = ""
-        for token in self.tokens(numbers):
-            if token.startswith("##") and len(token) > 2:
-                text += token[2:]
-            elif text and _spaced(text[-1], token[0]):
-                text += " " + token
-            else:
-                text += token
-        return text
-
-
-_CLOSING = frozenset(".,;:!?)]}%'’”")
-_OPENING = frozenset("([{'‘“")
-
-
-def _spaced(left: str, right: str) -> bool:
-    """Whether a space stands between two tokens that end and begin with these characters."""
-    if left == "]" or right == "[":  # special tokens
-        return not (_is_wide(left) or _is_wide(right))
-    return not (_is_wide(left) or _is_wide(right) or right in _CLOSING or left in _OPENING)
-
-
-def _is_wide(character: str) -> bool:
-    """Chinese characters and punctuation, kana, full-width forms."""
-    return character >= "\u2e80" and not "\uac00" <= character <= "\ud7af" and character < "\U00040000"
-
-
-def encodable(text: str) -> str:
-    """The text with lone surrogates, which the library cannot take, replaced by U+FFFD, which it drops."""
-    if not isinstance(text, str):
-        raise UserError(f"texts: expected text, found {type(text).__name__}.")
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return "".join("\ufffd" if "\ud800" <= character <= "\udfff" else character for character in text)
-    return text
+        return self._kind.joined(self.tokens(numbers))

@@ -10,9 +10,9 @@ import tokenizers
 from tokenizers import models, normalizers, pre_tokenizers, trainers
 
 from ms_plm.common.errors import UserError
+from ms_plm.tokenization.blocks import code_points
 from ms_plm.tokenization.tokenizer import Tokenizer
 from ms_plm.tokenization.vocabulary import Options
-from ms_plm.tokenization.wordpiece import code_points
 
 logger = logging.getLogger(__name__)
 

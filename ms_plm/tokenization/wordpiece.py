@@ -1,4 +1,4 @@
-"""WordPiece over whole blocks of text: the tokenizers library decides, NumPy does the counting.
+"""WordPiece, over whole blocks of text: the tokenizers library decides, NumPy does the counting.
 
 The library turns one word into pieces; it is asked once for every character and every word that occurs and its answers
 are kept. A block of text is cut into words with array operations, so that Chinese, where a character is a word, needs
@@ -7,11 +7,14 @@ no Python loop at all, and offsets into the original characters come for free.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import tokenizers
+from tokenizers import models, normalizers, pre_tokenizers, processors
+
+from ms_plm.tokenization.blocks import BlockPieces, Layout, code_points
+from ms_plm.tokenization.vocabulary import MAX_CHARACTERS_PER_WORD, Options
 
 _UNICODE = 0x110000
 _UNSEEN, _IN_WORD, _ALONE, _SPACE, _ALONE_ODD = range(5)
@@ -19,29 +22,76 @@ _WORDS_KEPT = 1 << 18
 _LEARNED_AT_ONCE = 1 << 14
 
 
-@dataclass(frozen=True)
-class BlockPieces:
-    """Pieces of many texts.
+class WordPiece:
+    """How text becomes entries and back, as BERT's BasicTokenizer and WordpieceTokenizer have it.
 
-    Attributes:
-        ids: uint32 `[T]`.
-        begins, ends: int64 `[T]`, character offsets into the joined texts.
-        text_ends: int64 `[n]`, the number of pieces in the texts up to each.
-        codes: uint32 `[C]`, code points of the texts joined by line feeds.
-        text_starts: int64 `[n]`, where each text begins in `codes`.
+    Args:
+        ids: of the entries.
+        options: lower-casing and special tokens, all of them entries.
     """
 
-    ids: np.ndarray
-    begins: np.ndarray
-    ends: np.ndarray
-    text_ends: np.ndarray
-    codes: np.ndarray
-    text_starts: np.ndarray
+    def __init__(self, ids: Mapping[str, int], options: Options) -> None:
+        self._ids, self._options = dict(ids), options
+        begin, end = (ids[options.cls_token],), (ids[options.sep_token],)
+        self.layout = Layout(begin, end, end, second_type=1)
+        self.continuation = np.array([entry.startswith("##") for entry in ids], dtype=bool)
+        self.readable = list(ids)
+        self._blocks = BlockWordPiece(self.library())
+
+    def library(self) -> tokenizers.Tokenizer:
+        """Tokenizer without added tokens."""
+        options = self._options
+        library = tokenizers.Tokenizer(
+            models.WordPiece(
+                self._ids,
+                unk_token=options.unk_token,
+                max_input_chars_per_word=MAX_CHARACTERS_PER_WORD,
+                continuing_subword_prefix="##",
+            )
+        )
+        library.normalizer = normalizers.BertNormalizer(
+            clean_text=True,
+            handle_chinese_chars=options.tokenize_chinese_chars,
+            strip_accents=options.strip_accents,
+            lowercase=options.do_lower_case,
+        )
+        library.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+        library.post_processor = processors.BertProcessing(
+            (options.sep_token, self.layout.end[0]), (options.cls_token, self.layout.begin[0])
+        )
+        return library
+
+    def blocks(self, texts: Sequence[str], inside: bool) -> BlockPieces:
+        """Pieces of texts, without special tokens; `inside` another text or not, they are the same."""
+        return self._blocks(texts)
+
+    def joined(self, tokens: Sequence[str]) -> str:
+        """Readable text: pieces joined to words, spaces only where a script has them."""
+        text = ""
+        for token in tokens:
+            if token.startswith("##") and len(token) > 2:
+                text += token[2:]
+            elif text and _spaced(text[-1], token[0]):
+                text += " " + token
+            else:
+                text += token
+        return text
 
 
-def code_points(text: str) -> np.ndarray:
-    """Code points of a text: uint32 `[len(text)]`."""
-    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4")
+_CLOSING = frozenset(".,;:!?)]}%'’”")
+_OPENING = frozenset("([{'‘“")
+
+
+def _spaced(left: str, right: str) -> bool:
+    """Whether a space stands between two tokens that end and begin with these characters."""
+    if left == "]" or right == "[":  # special tokens
+        return not (_is_wide(left) or _is_wide(right))
+    return not (_is_wide(left) or _is_wide(right) or right in _CLOSING or left in _OPENING)
+
+
+def _is_wide(character: str) -> bool:
+    """Chinese characters and punctuation, kana, full-width forms."""
+    return character >= "\u2e80" and not "\uac00" <= character <= "\ud7af" and character < "\U00040000"
 
 
 class BlockWordPiece:

@@ -124,8 +124,9 @@ def _build_model(context: Context, data: PretrainingData) -> Model:
         model = Model(config, head, kernels).initialise(recipe.train.seed)
     if model.limit is not None and recipe.data.max_length > model.limit:
         raise UserError(
-            f"data.max_length {recipe.data.max_length} is more than model.max_position_embeddings {model.limit}; "
-            "raise the latter, or use position_embedding_type: functional_relative, which has no limit."
+            f"data.max_length {recipe.data.max_length} is more than the {model.limit} tokens that "
+            f"model.max_position_embeddings {model.config.max_position_embeddings} allows; raise the latter, or use "
+            "position_embedding_type: functional_relative, which has no limit."
         )
     return model
 

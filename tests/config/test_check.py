@@ -85,7 +85,7 @@ def test_a_batch_must_be_made_of_whole_micro_batches():
 def test_absolute_positions_end_where_their_table_ends():
     assert complaints(data__max_length=1024) == {}  # relative positions have no end
     found = complaints(data__max_length=1024, model__model_type="bert")
-    assert "1024 is more than model.max_position_embeddings 512" in found["data.max_length"]
+    assert "1024 is more than the 512 tokens that model.max_position_embeddings allows" in found["data.max_length"]
 
 
 def test_a_file_for_deployment_ends_there_too():
@@ -95,7 +95,7 @@ def test_a_file_for_deployment_ends_there_too():
     assert complaints(output__export={"length": 4096}) == {}  # relative
     found = complaints(**bert, output__export={"length": 512})
     assert list(found) == ["output.export.length"]
-    assert "512 is more than model.max_position_embeddings 256" in found["output.export.length"]
+    assert "512 is more than the 256 tokens that model.max_position_embeddings allows" in found["output.export.length"]
 
 
 def test_the_positions_of_a_parent_are_those_of_its_folder(tmp_path):
@@ -104,7 +104,7 @@ def test_the_positions_of_a_parent_are_those_of_its_folder(tmp_path):
     lengths = {"data__max_length": 128, "output__export": {"length": 96}}
     found = complaints(**{"model__from": str(tmp_path / "bert")}, **lengths)
     assert list(found) == ["data.max_length", "output.export.length"]
-    assert f"max_position_embeddings of {tmp_path / 'bert'}, 64" in found["data.max_length"]
+    assert f"the 64 tokens that max_position_embeddings of {tmp_path / 'bert'} allows" in found["data.max_length"]
     for name in ("nezha", "not made yet"):
         assert complaints(**{"model__from": str(tmp_path / name)}, **lengths) == {}
 

@@ -52,3 +52,13 @@ def test_a_wrong_configuration_names_the_file_and_key(values, message):
     with pytest.raises(UserError, match="folder/config.json: ") as caught:
         ModelConfig.from_huggingface({**SMALL, **values}, "folder/config.json")
     assert message in str(caught.value)
+
+
+def test_roberta_counts_positions_from_behind_the_padding():
+    config = ModelConfig(model_type="roberta", max_position_embeddings=514, **SMALL)
+    assert (config.pad_token_id, config.first_position, config.longest_input) == (1, 2, 512)
+    assert ModelConfig(**{**config.model_dump(), "pad_token_id": 0}).longest_input == 513
+    assert ModelConfig(model_type="bert", **SMALL).longest_input == 512
+    assert ModelConfig(**SMALL).longest_input is None
+    with pytest.raises(ValueError, match="max_position_embeddings 2 leaves no position: roberta counts them from 2"):
+        ModelConfig(model_type="roberta", max_position_embeddings=2, **SMALL)

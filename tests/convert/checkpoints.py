@@ -12,7 +12,8 @@ from golden_files import GOLDENS
 from safetensors.numpy import load_file, save_file
 
 CONVERT = GOLDENS / "convert"
-NEED_A_LIBRARY = {"nezha_torch": "torch", "tinybert": "torch", "dynabert": "torch", "nezha_tf": "tensorflow"}
+NEED_A_LIBRARY = {"nezha_torch": "torch", "tinybert": "torch", "dynabert": "torch", "dynaroberta": "torch"}
+NEED_A_LIBRARY["nezha_tf"] = "tensorflow"
 """Checkpoints that only their framework can read; their tensors also lie beside them under the same names."""
 NAMES = (*NEED_A_LIBRARY, "bert_mindspore", "tinybert_mindspore")
 

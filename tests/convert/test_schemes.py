@@ -151,6 +151,16 @@ def test_heads_of_another_build_are_not_taken(name: str) -> None:
     assert place(name, "bert.embeddings.word_embeddings.weight").reason == "not a head that is known"
 
 
+def test_heads_of_roberta_are_known_under_its_name_alone() -> None:
+    words = "roberta.embeddings.word_embeddings.weight"
+    for name in ("lm_head.layer_norm.bias", "lm_head.decoder.weight", "classifier.out_proj.bias", "classifier.weight"):
+        assert place(name, words).target == name
+    assert place("roberta.encoder.layer.0.output.dense.bias", words).target == "encoder.layer.0.output.dense.bias"
+    assert place("cls.predictions.bias", words).reason == "not a head that is known"
+    wrapped = "module.roberta.embeddings.word_embeddings.weight"
+    assert place("module.classifier.dense.bias", wrapped).target == "classifier.dense.bias"
+
+
 def test_a_teacher_in_the_file_is_left_out() -> None:
     found = place(
         "teacher.bert_embedding_lookup.embedding_table",
@@ -176,10 +186,9 @@ def test_the_model_zoos_learned_relative_table_is_refused() -> None:
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("roberta.embeddings.word_embeddings.weight", "a checkpoint of the family roberta. ms_plm has bert and nezha"),
-        ("electra.embeddings.word_embeddings.weight", "a checkpoint of the family electra"),
+        ("electra.embeddings.word_embeddings.weight", "of the family electra. ms_plm has bert, nezha, roberta"),
         ("bert.embeddings.word_embeddings.embedding.weight", "AutoTinyBERT super-network"),
-        ("transformer.wte.weight", "not a BERT or NEZHA checkpoint.*It holds transformer.wte.weight"),
+        ("transformer.wte.weight", "not a BERT, NEZHA or RoBERTa checkpoint.*It holds transformer.wte.weight"),
     ],
 )
 def test_other_families_are_called_what_they_are(name: str, expected: str) -> None:

@@ -132,5 +132,32 @@ def test_labels_are_numbered_where_they_are_not_named(tmp_path: Path) -> None:
 
 
 def test_another_family_in_the_configuration_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"model_type: .*'bert' or 'nezha'.*found 'roberta'"):
-        plan_of(copy_of("tinybert", tmp_path, model_type="roberta"))
+    with pytest.raises(UserError, match=r"model_type: .*'nezha' or 'roberta'.*found 'electra'"):
+        plan_of(copy_of("tinybert", tmp_path, model_type="electra"))
+
+
+@pytest.mark.parametrize(
+    ("name", "said", "expected"),
+    [
+        ("tinybert", "roberta", "a BERT checkpoint: no tensor is called roberta.*says roberta.*--family bert"),
+        ("roberta", "bert", "a RoBERTa checkpoint: its tensors are called roberta.*says bert.*--family roberta"),
+        ("roberta", "nezha", "a RoBERTa checkpoint.*says nezha"),
+    ],
+)
+def test_robertas_names_decide_since_its_positions_look_like_berts(tmp_path: Path, name, said, expected) -> None:
+    with pytest.raises(UserError, match=expected):
+        plan_of(copy_of(name, tmp_path, model_type=said))
+
+
+def test_what_dynaroberta_leaves_out_is_filled_in(tmp_path: Path) -> None:
+    plan = plan_of(copy_of("dynaroberta", tmp_path))
+    config = plan.config
+    assert (config.model_type, config.pad_token_id, config.longest_input, config.num_labels) == ("roberta", 1, 32, 3)
+    assert (plan.architecture, plan.report.unexpected) == ("RobertaForSequenceClassification", [])
+    assert any("output_intermediate" in note for note in plan.report.notes)
+
+
+def test_a_roberta_without_prefix_is_told_by_its_configuration(tmp_path: Path) -> None:
+    assert plan_of(copy_of("roberta_base_model", tmp_path)).config.model_type == "roberta"
+    plan = plan_of(copy_of("roberta_base_model", tmp_path / "b", model_type=None), family="roberta")
+    assert plan.architecture == "RobertaModel"

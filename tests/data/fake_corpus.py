@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ms_plm.data.updates import Update
+from ms_plm.tokenization import Layout
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 FIRST_REAL = 20  # below: the special tokens and [unused..] places
@@ -22,6 +23,7 @@ class FakeTokenizer:
         self.vocab_size = vocab_size
         self.special_ids = tuple(range(len(SPECIAL)))
         self.pad_id, self.unk_id, self.cls_id, self.sep_id, self.mask_id = self.special_ids
+        self.layout = Layout((self.cls_id,), (self.sep_id,), (self.sep_id,), second_type=1)
         self.fingerprint = f"fake-{vocab_size}"
 
     def tokens(self, ids: list[int]) -> list[str]:

@@ -17,7 +17,7 @@ from ms_plm.data import table
 from ms_plm.data.batches import SampleBatch
 from ms_plm.data.prepare import prepare
 from ms_plm.data.samples import CorpusSamples
-from ms_plm.tokenization import Tokenizer
+from ms_plm.tokenization import Layout, Tokenizer
 
 T = FakeTokenizer(1000)
 
@@ -128,6 +128,26 @@ def test_packed_text_separates_documents(tmp_path: Path) -> None:
     batch = everything(CorpusSamples(corpus, "train", 12, nsp=False, cache=tmp_path))
     t = corpus.shards[0].tokens.tolist()
     assert batch.input_ids[0].tolist() == [T.cls_id, *t[:3], T.sep_id, *t[3:6], T.sep_id, *t[6:8], T.sep_id]
+
+
+def test_pairs_may_have_another_layout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two separators between, one token type."""
+
+    def tokenizer(corpus: FakeCorpus) -> FakeTokenizer:
+        made = FakeTokenizer(corpus.vocab_size)
+        made.layout = Layout((T.cls_id,), (T.sep_id, T.sep_id), (T.sep_id,), second_type=0)
+        return made
+
+    monkeypatch.setattr(FakeCorpus, "tokenizer", tokenizer)
+    source = CorpusSamples(random_corpus(seed=5), "train", 32, short_sample_probability=0.0, cache=tmp_path)
+    batch = everything(source)
+    assert not batch.token_type_ids.any()
+    assert batch.attention_mask.sum(1).max() == 32
+    for ids, mask, maskable in zip(batch.input_ids, batch.attention_mask, batch.maskable, strict=True):
+        used = int(mask.sum())
+        places = np.flatnonzero(ids == T.sep_id).tolist()
+        assert places == [places[0], places[0] + 1, used - 1]
+        assert np.flatnonzero(~maskable[:used]).tolist() == [0, *places]
 
 
 @pytest.mark.parametrize("longest", [6, 40, 90])

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from golden_files import GOLDENS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -61,3 +62,12 @@ def test_what_cannot_be_is_refused():
     examples = [TokensExample("0", ("北",))]
     with pytest.raises(UserError, match="1 windows, predictions for 0"):
         read_tags(examples, list(tag_windows(examples, TOKENIZER, 9)), [], LABELS)
+
+
+def test_words_of_a_byte_level_bpe_stand_behind_spaces():
+    roberta = Tokenizer.load(GOLDENS / "roberta")
+    example = TokensExample("0", ("The", "moon", "😀", "!"))
+    (window,) = tag_windows([example], roberta, 20)
+    assert roberta.decode(window.input_ids) == "<s> The moon 😀 !</s>"
+    assert all(roberta.readable[token].startswith(" ") for token in window.input_ids[window.places])
+    assert window.labels([1, 2, 3, 4])[window.places].tolist() == [1, 2, 3, 4]

@@ -7,6 +7,7 @@ import math
 
 import numpy as np
 import pytest
+from golden_files import GOLDENS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -200,3 +201,24 @@ def test_the_way_there_and_back_loses_almost_nothing_on_real_questions(shared_da
 def test_of_the_answers_of_cmrc_that_do_not_fit_seven_stand_elsewhere(shared_data):
     found = located(read_split(TASKS["clue/cmrc2018"], shared_data / "qa" / "cmrc2018", "dev").examples)
     assert (found.answers, found.moved, found.missing) == (9657, 7, 193)
+
+
+def test_windows_stand_in_the_layout_of_the_vocabulary():
+    roberta = Tokenizer.load(GOLDENS / "roberta")
+    context = "The moon 😀 was bright, and it looked like  frost."
+    example = question(context, "bright", context.index("bright"), asked="What was it?")
+    (window,) = question_windows([example], roberta, max_length=96, max_question=30)
+    whole = roberta(example.question, context)
+    assert window.input_ids.tolist() == whole.input_ids[0].tolist()
+    assert not window.token_type_ids.any()
+    assert [tuple(pair) for pair in window.offsets] == whole.offsets[0][window.context : -1]
+    assert roberta.decode(window.input_ids[window.start : window.end + 1]) == " bright"
+    starts, ends = np.zeros((2, 96))
+    starts[window.start] = ends[window.end] = 5
+    (answer,) = find_answers([example], [window], [starts], [ends])
+    assert answer.text() == "bright"
+    for window in question_windows([example], roberta, max_length=20, stride=5, max_question=4):
+        assert len(window.input_ids) <= 20
+        assert window.input_ids[[window.context - 2, window.context - 1, -1]].tolist() == [roberta.sep_id] * 3
+    with pytest.raises(UserError, match="4 special tokens and some text"):
+        next(question_windows([example], roberta, max_length=8, max_question=4))

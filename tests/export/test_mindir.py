@@ -148,6 +148,18 @@ def test_every_family_head_and_kind_of_shape_is_exported(tmp_path, folder, head,
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("folder", "head", "shape"),
+    [
+        ("roberta", "masked_lm", (1, 16)),
+        ("tasks/roberta_sequence_classification", "sequence_classification", ("dynamic", "dynamic")),
+    ],
+)
+def test_roberta_is_exported(tmp_path, folder, head, shape):
+    assert export_mindir(GOLDENS / folder, tmp_path / "x.mindir", head, *shape).largest_difference <= 1e-5
+
+
+@pytest.mark.slow
 def test_parameters_beyond_what_one_file_holds_stand_beside_it(tmp_path, monkeypatch):
     monkeypatch.setattr("mindspore.train.serialization.TOTAL_SAVE", 0)
     for _ in range(2):  # the second time over the first

@@ -16,6 +16,7 @@ CASES = (
     ("bert", 16),
     ("bert", 200),
     ("bert_gelu_new", 16),
+    ("roberta", 16),
 )
 """Every (model folder, length) that is recorded."""
 
@@ -57,6 +58,8 @@ TASKS = tuple(
         "multiple_choice",
     )
 )
+TASKS += (("roberta", "sequence_classification"), ("roberta", "multiple_choice"))
+SLOW_TASKS = (("roberta", "token_classification"), ("roberta", "question_answering"))
 """Every (family, task) whose head is recorded."""
 
 

@@ -1,7 +1,8 @@
-"""NEZHA and BERT in float64 NumPy, written from the papers' formulas: an oracle that shares no code with ms_plm.
+"""NEZHA, BERT and RoBERTa in float64 NumPy, written from the formulas: an oracle that shares no code with ms_plm.
 
 Sources: BERT (arXiv 1810.04805) appendix A.2 and its released model; NEZHA (arXiv 1909.00204) section 2.1, with the
-sinusoid evaluated at the shifted index 0..2K, as the released models were trained.
+sinusoid evaluated at the shifted index 0..2K, as the released models were trained; RoBERTa (arXiv 1907.11692) as
+transformers documents it: positions from pad_token_id + 1, padding at pad_token_id.
 """
 
 from __future__ import annotations
@@ -18,15 +19,16 @@ def oracle(config: Mapping[str, Any], tensors: Mapping[str, np.ndarray], inputs:
 
     Args:
         config: content of config.json.
-        tensors: Hugging Face names to arrays, with or without the `bert.` or `nezha.` prefix; heads may be absent.
+        tensors: Hugging Face names to arrays, with or without the family's prefix; heads may be absent.
         inputs: `input_ids` `[B, S]`; optional `token_type_ids`, `attention_mask` `[B, S]`; for the losses either
             `labels` `[B, S]` (-100: no label) or flat `masked_positions`, `masked_labels` (and `masked_weights`) `[M]`,
             and `next_sentence_labels` `[B]`.
 
     Returns:
         `hidden_states` and `attentions` (lists), `last_hidden_state` `[B, S, H]`; where the tensors allow
-        `pooler_output` `[B, H]`, `prediction_logits` `[B, S, V]`, `seq_relationship_logits` `[B, 2]`; where the labels
-        allow `masked_lm_loss`, `next_sentence_loss`, and `loss`, their sum.
+        `pooler_output` `[B, H]`, `prediction_logits` `[B, S, V]`, `seq_relationship_logits` `[B, 2]`, `logits` of
+        RoBERTa's classifier `[B, L]`; where the labels allow `masked_lm_loss`, `next_sentence_loss`, and `loss`, their
+        sum.
     """
     model = _Model(config, tensors)
     ids = np.asarray(inputs["input_ids"])
@@ -40,7 +42,9 @@ def oracle(config: Mapping[str, Any], tensors: Mapping[str, np.ndarray], inputs:
     out = {"hidden_states": states, "attentions": probabilities, "last_hidden_state": states[-1]}
     if "pooler.dense.weight" in model.tensors:
         out["pooler_output"] = np.tanh(model.dense(states[-1][:, 0], "pooler.dense"))
-    if "cls.predictions.bias" in model.tensors:
+    if "classifier.out_proj.weight" in model.tensors:
+        out["logits"] = model.dense(np.tanh(model.dense(states[-1][:, 0], "classifier.dense")), "classifier.out_proj")
+    if "cls.predictions.bias" in model.tensors or "lm_head.bias" in model.tensors:
         out["prediction_logits"] = model.predict_tokens(states[-1])
     if "cls.seq_relationship.weight" in model.tensors:
         out["seq_relationship_logits"] = model.dense(out["pooler_output"], "cls.seq_relationship")
@@ -109,8 +113,14 @@ class _Model:
         x = self.tensors["embeddings.word_embeddings.weight"][ids]
         x = x + self.tensors["embeddings.token_type_embeddings.weight"][types]
         if "embeddings.position_embeddings.weight" in self.tensors:
-            x = x + self.tensors["embeddings.position_embeddings.weight"][: ids.shape[1]]
+            x = x + self.tensors["embeddings.position_embeddings.weight"][self.positions(ids)]
         return self.normalise(x, "embeddings.LayerNorm")
+
+    def positions(self, ids: np.ndarray) -> np.ndarray:
+        if self.config["model_type"] != "roberta":
+            return np.arange(ids.shape[1])
+        pad = self.config.get("pad_token_id", 1)
+        return np.cumsum(ids != pad, axis=1) * (ids != pad) + pad
 
     def layer(self, x: np.ndarray, mask: np.ndarray, name: str) -> tuple[np.ndarray, np.ndarray]:
         context, probabilities = self.attend(x, mask, f"{name}attention.self.")
@@ -146,6 +156,8 @@ class _Model:
         return (self.config.get("position_embedding_type") or default) == "functional_relative"
 
     def predict_tokens(self, x: np.ndarray) -> np.ndarray:
-        transformed = self.activate(self.dense(x, "cls.predictions.transform.dense"))
-        transformed = self.normalise(transformed, "cls.predictions.transform.LayerNorm")
-        return transformed @ self.tensors["embeddings.word_embeddings.weight"].T + self.tensors["cls.predictions.bias"]
+        start, inner, norm = "cls.predictions", "cls.predictions.transform", ".LayerNorm"
+        if self.config["model_type"] == "roberta":
+            start, inner, norm = "lm_head", "lm_head", ".layer_norm"
+        transformed = self.normalise(self.activate(self.dense(x, f"{inner}.dense")), inner + norm)
+        return transformed @ self.tensors["embeddings.word_embeddings.weight"].T + self.tensors[f"{start}.bias"]

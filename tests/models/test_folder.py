@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save_file
 
 from ms_plm.common.errors import DamagedFileError, UserError
-from ms_plm.models.folder import load, save
+from ms_plm.models.folder import load, open_folder, save
 
 WEIGHTS = "model.safetensors"
 
@@ -188,6 +188,23 @@ def test_missing_unexpected_and_misshaped_tensors_are_all_listed(tmp_path: Path)
 def test_a_configuration_with_fewer_layers_finds_unexpected_tensors(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"Unexpected: nezha\.encoder\.layer\.1\."):
         load(_copy("nezha_k8", tmp_path, num_hidden_layers=1))
+
+
+def test_a_roberta_taken_for_a_bert_is_refused_since_its_positions_would_be_wrong(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"model_type is bert, but the tensors are called roberta\.\.\."):
+        open_folder(_copy("roberta", tmp_path, model_type="bert"))
+
+
+def test_robertas_pooler_is_the_classifiers_or_the_encoders_own() -> None:
+    base = open_folder(GOLDENS / "roberta_base_model")
+    assert base.has("pooler")
+    assert base.lacks("multiple_choice") == ["multiple_choice"]
+    assert base.lacks("sequence_classification") == ["pooler", "sequence_classification"]
+    assert not base.has("next_sentence")
+    classifier = open_folder(GOLDENS / "tasks" / "roberta_sequence_classification")
+    assert not classifier.has("pooler")
+    assert classifier.lacks("sequence_classification") == []
+    assert classifier.lacks("multiple_choice") == ["pooler", "multiple_choice"]
 
 
 def test_long_lists_are_cut(tmp_path: Path) -> None:

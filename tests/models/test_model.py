@@ -28,8 +28,28 @@ def test_nezha_reads_more_than_512_tokens() -> None:
 
 def test_a_text_longer_than_the_position_table_is_refused() -> None:
     model = Model(tiny_config(model_type="bert", max_position_embeddings=4))
-    with pytest.raises(UserError, match=r"length 5 is longer than max_position_embeddings 4.*max_length"):
+    with pytest.raises(UserError, match=r"longer than the 4 tokens that max_position_embeddings 4.*max_length"):
         model(Tensor(np.zeros((1, 5), np.int32)))
+
+
+def test_a_text_longer_than_robertas_positions_is_refused() -> None:
+    model = Model(tiny_config(model_type="roberta", max_position_embeddings=6))
+    with pytest.raises(UserError, match=r"length 5 is longer than the 4 tokens that max_position_embeddings 6"):
+        model(Tensor(np.zeros((1, 5), np.int32)))
+
+
+def test_roberta_has_no_next_sentence_head() -> None:
+    with pytest.raises(UserError, match=r"RoBERTa has no next-sentence head, which 'pretraining' needs.*nsp: false"):
+        Model(tiny_config(model_type="roberta"), "pretraining")
+
+
+def test_robertas_classifier_drops_out_before_both_of_its_layers() -> None:
+    def places(family: str, head: str) -> int:
+        model = Model(tiny_config(model_type=family, classifier_dropout=0.25), head)
+        return sum(site.probability == 0.25 for site, *_ in model.plan._sites)
+
+    assert places("roberta", "sequence_classification") == 2
+    assert places("roberta", "multiple_choice") == places("bert", "sequence_classification") == 1
 
 
 def test_an_unknown_head_is_refused() -> None:

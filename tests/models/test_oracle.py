@@ -14,14 +14,15 @@ def test_oracle_agrees_with_transformers(name: str, length: int) -> None:
     golden = read_golden(name, length)
     out = oracle(config, tensors, golden)
     rows = golden["rows"]
-    tolerance = {"rtol": 0, "atol": 5e-6 if config["model_type"] == "bert" else 2e-5}
+    tolerance = {"rtol": 0, "atol": 2e-5 if config["model_type"] == "nezha" else 5e-6}
     for number, states in enumerate(out["hidden_states"]):
         np.testing.assert_allclose(
             states.reshape(-1, states.shape[-1])[rows], golden[f"hidden_states.{number}"], **tolerance
         )
     logits = out["prediction_logits"]
     np.testing.assert_allclose(logits.reshape(-1, logits.shape[-1])[rows], golden["prediction_logits"], **tolerance)
-    for key in ("pooler_output", "seq_relationship_logits", "masked_lm_loss", "next_sentence_loss", "loss"):
+    keys = ("pooler_output", "seq_relationship_logits", "masked_lm_loss", "next_sentence_loss", "loss")
+    for key in [key for key in keys if key in golden]:
         np.testing.assert_allclose(out[key], golden[key], **tolerance)
     for number, probabilities in enumerate(out["attentions"]):
         if f"attentions.{number}" in golden:

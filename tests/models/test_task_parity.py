@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import mindspore as ms
 import numpy as np
 import pytest
-from golden_files import TASKS, read_task
+from golden_files import SLOW_TASKS, TASKS, read_task
 from mindspore import ParameterTuple, Tensor, nn, ops
 
 from ms_plm.kernels import Call, Kernels
@@ -40,7 +40,9 @@ class _Loss(nn.Cell):
         return loss, logits
 
 
-@pytest.fixture(scope="module", params=TASKS, ids="-".join)
+@pytest.fixture(
+    scope="module", params=[*TASKS, *(pytest.param(task, marks=pytest.mark.slow) for task in SLOW_TASKS)], ids="-".join
+)
 def case(request):
     """What our model computes on a golden file's inputs, beside what transformers computed."""
     family, task = request.param

@@ -1,5 +1,7 @@
 """Filling in masks."""
 
+from types import SimpleNamespace
+
 import mindspore as ms
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from ms_plm.common.errors import UserError
 from ms_plm.evaluation.metrics import log_softmax
 from ms_plm.models.folder import load
 from ms_plm.tasks.fill_mask import MaskFiller, fill_masks
+from ms_plm.tokenization import Tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -103,3 +106,13 @@ def test_rows_of_a_padded_embedding_table_are_no_candidates(nezha, tmp_path):
     (expected,) = fill_masks(*nezha, [text], top_k=1000)[0]["masks"]
     assert [c["id"] for c in mask["candidates"]] == [c["id"] for c in expected["candidates"]]
     assert sum(c["probability"] for c in mask["candidates"]) == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("text", "filled"),
+    [("It <mask> on.", "It was on."), ("It<mask>", "It was"), ("[MASK] it", "was it"), ("no\n<mask>.", "no\nwas.")],
+)
+def test_a_space_that_a_candidate_brings_along_is_not_doubled(text, filled):
+    tokenizer = Tokenizer.load(GOLDENS / "roberta")
+    filler = SimpleNamespace(tokenizer=tokenizer)
+    assert MaskFiller._filled(filler, text, [{"candidates": [{"token": " was"}]}]) == filled

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ms_plm.common.errors import UserError
 from ms_plm.distill.augmentation.words import Word, is_chinese, is_spelled
 from ms_plm.models.model import Model
 from ms_plm.tasks.fill_mask import PlaceLogits
@@ -75,6 +76,8 @@ class MaskedCandidates:
         together: int = 1,
         beside_original: bool = True,
     ) -> None:
+        if tokenizer.byte_level:
+            raise UserError("augment: words are those of a WordPiece vocabulary; take a BERT or NEZHA model for it.")
         self._logits, self._tokenizer, self._cut = PlaceLogits(model), tokenizer, segmenter.cut
         self._most, self._least = most, least
         self._together, self._beside_original = together, beside_original

@@ -10,7 +10,7 @@ import numpy as np
 
 from ms_plm.distill.augmentation import stop_words
 from ms_plm.tokenization import CHINESE, Pieces, Segmenter, Tokenizer, encodable
-from ms_plm.tokenization.wordpiece import code_points
+from ms_plm.tokenization.blocks import code_points
 
 LONGEST_CHINESE = 4
 """Characters; longer Chinese words are mostly names, and stay."""

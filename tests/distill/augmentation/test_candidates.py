@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import tiny_run
+from golden_files import GOLDENS
 from mindspore import Tensor
 from task_models import tiny_model
 
@@ -197,3 +198,9 @@ def test_a_model_without_a_masked_lm_head_is_refused():
     model = SimpleNamespace(has_masked_lm=False, head="encoder", limit=None)
     with pytest.raises(UserError, match="masked-LM head"):
         MaskedCandidates(model, CHINESE, NONE)
+
+
+def test_a_byte_level_bpe_is_refused():
+    model = SimpleNamespace(has_masked_lm=True, limit=None)
+    with pytest.raises(UserError, match="augment: .*take a BERT or NEZHA model"):
+        MaskedCandidates(model, Tokenizer.load(GOLDENS / "roberta"), NONE)
