@@ -17,7 +17,8 @@ REQUIRES = [
     "tokenizers>=0.20",  # WordPiece, for use and for training
     "sentencepiece>=0.2",  # vocabularies of the families that use it
     "onnx>=1.15",  # writing and checking ONNX files
-    "scikit-learn>=1.3",  # metrics; brings scipy
+    "scikit-learn>=1.3",  # metrics
+    "scipy>=1.10",  # correlations, assignments, sparse counts, least squares
     "tqdm>=4.60",  # progress bars
 ]
 EXTRAS = {
