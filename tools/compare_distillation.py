@@ -17,15 +17,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
-import statistics
 import sys
-import time
 from pathlib import Path
-from typing import Any
 
-import ms_plm
-from ms_plm.common.files import read_json
+from _jobs import Jobs, figures_of, is_finished, shown
+
 from ms_plm.series.figures import FIGURES
 
 TASKS = {
@@ -44,30 +40,18 @@ INSIDE = {"embedding": 1.0, "hidden": 1.0, "attention": 1.0}
 NONE = dict.fromkeys(INSIDE)
 
 
-class Jobs:
-    """Run folders under one folder.
+class Comparison:
+    """The jobs of a task.
 
     Args:
         args: of the command line.
     """
 
     def __init__(self, args: argparse.Namespace) -> None:
-        self.args, self.work, self.started = args, args.work / args.task, time.monotonic()
+        self.args, self.work = args, args.work / args.task
         self.task = {**TASKS[args.task], "data.folder": str(args.data)}
-        self.impl = {"impl.device": "cpu", "impl.precision": args.precision, "log.every": 50}
-
-    def run(self, name: str, recipe: str, changes: dict[str, Any]) -> Path | None:
-        """The model of a job, which is carried out unless it is finished; None: the time is up."""
-        folder = self.work / name
-        if (folder / FIGURES).is_file():
-            return folder / "model"
-        if self.args.minutes and time.monotonic() - self.started > 60 * self.args.minutes:
-            return None
-        print(f"{time.strftime('%H:%M:%S')} {name}", flush=True)
-        changes = {**self.impl, **changes, "output.folder": str(folder)}
-        resume = (folder / "checkpoints").is_dir()
-        ms_plm.run(recipe, changes, resume=resume, overwrite=folder.is_dir() and not resume)
-        return folder / "model"
+        common = {"impl.device": "cpu", "impl.precision": args.precision, "log.every": 50}
+        self.run = Jobs(self.work, args.minutes, common).run
 
     def common(self) -> tuple[Path, Path] | None:
         """The fine-tuned teacher and the student of general distillation."""
@@ -111,20 +95,18 @@ class Jobs:
 
 def score(folder: Path) -> float:
     """The figure that decides, of a finished job."""
-    return float(read_json(folder / "model" / "config.json")["provenance"]["figures"]["metric"])
+    return float(figures_of(folder)["metric"])
 
 
 def table(work: Path) -> str:
     """Means over the finished seeds of every setting."""
     lines = ["| setting | dev figure | seeds | |", "|---|---:|---:|---|"]
-    if (work / "teacher" / FIGURES).is_file():
+    if is_finished(work / "teacher"):
         lines.append(f"| teacher | {score(work / 'teacher'):.4f} | 1 | fine-tuned |")
     for name, text in SETTINGS.items():
         values = [score(folder.parent) for folder in sorted((work / name).glob(f"*/{FIGURES}"))]
         if values:
-            error = statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else math.nan
-            shown = f"{statistics.fmean(values):.4f}" + (f" ± {error:.4f}" if len(values) > 1 else "")
-            lines.append(f"| {name} | {shown} | {len(values)} | {text} |")
+            lines.append(f"| {name} | {shown(values)} | {len(values)} | {text} |")
     return "\n".join([*lines, "", "mean ± standard error over seeds"])
 
 
@@ -148,7 +130,7 @@ def main() -> int:
     parser.add_argument("--augmented-epochs", type=int, default=2, help="the same on augmented rows (%(default)s)")
     parser.add_argument("--minutes", type=float, help="begin no job after so many")
     args = parser.parse_args()
-    jobs, settings = Jobs(args), args.settings or [n for n in SETTINGS if args.augmented or "augmented" not in n]
+    jobs, settings = Comparison(args), args.settings or [n for n in SETTINGS if args.augmented or "augmented" not in n]
     if (found := jobs.common()) is not None:
         for seed in args.seeds:
             for name in settings:

@@ -16,6 +16,7 @@ from ms_plm.common.errors import UserError
 from ms_plm.config.elastic import ElasticMethod
 from ms_plm.config.model import ModelConfig
 from ms_plm.config.places import place
+from ms_plm.config.recipe import Recipe
 from ms_plm.data.buckets import padded_lengths
 from ms_plm.elastic.extraction import FACT
 from ms_plm.elastic.figures import ElasticEvaluator
@@ -24,7 +25,7 @@ from ms_plm.elastic.objective import elastic_loss, views
 from ms_plm.elastic.rewiring import rewire
 from ms_plm.elastic.subnetworks import check_whole, of_method
 from ms_plm.models.folder import ModelFolder, open_folder
-from ms_plm.models.model import HEADS, Model
+from ms_plm.models.model import Model
 from ms_plm.tasks.kind import TaskKind
 from ms_plm.tokenization import Tokenizer
 from ms_plm.training.finetuning import TaskData, check_length, own_tokenizer
@@ -54,7 +55,8 @@ def open_job(context: Context) -> Job:
     parts = of_method(model.config, method)
     samples = kind.samples(data.train.examples, tokenizer, training=True).rows
     if method.rewire.on != "none":
-        _rewire(context, data, model, tokenizer)
+        scale = 1024.0 if context.policy.loss_scaling else 1.0
+        put_in_order(recipe, data, model, tokenizer, scale)
     teacher, known = _teacher(context, kind, opened)
     models = views(model, parts)
     loss = elastic_loss(method, model.config, parts, models, kind, teacher)
@@ -91,7 +93,7 @@ def _check_elastic(opened: ModelFolder, name: str, kind: TaskKind) -> None:
         check_whole(opened.config)
     except UserError as error:
         raise UserError(f"{name}: {error}") from error
-    if any(not opened.has(part) for part in HEADS[kind.head]):
+    if opened.lacks(kind.head):
         raise UserError(
             f"{name}: has no {kind.head.replace('_', ' ')} head, so that nothing says which heads and neurons matter. "
             "Fine-tune it on the task first: ms-plm run RECIPE of kind finetune "
@@ -99,9 +101,17 @@ def _check_elastic(opened: ModelFolder, name: str, kind: TaskKind) -> None:
         )
 
 
-def _rewire(context: Context, data: TaskData, model: Model, tokenizer: Tokenizer) -> None:
-    """Order heads and neurons by what some examples say."""
-    recipe, method = context.recipe, context.recipe.method.rewire
+def put_in_order(recipe: Recipe, data: TaskData, model: Model, tokenizer: Tokenizer, scale: float = 1.0) -> None:
+    """Rewire a model by what some examples say, as `method.rewire` of a recipe has it.
+
+    Args:
+        recipe: of kind `elastic`.
+        data: its task.
+        model: is changed.
+        tokenizer: its own.
+        scale: of the loss while it is differentiated, where half precision needs it.
+    """
+    method = recipe.method.rewire
     splits = [data.train] if method.on == "train" else [s for n, s in data.splits.items() if n.startswith("dev")]
     if not splits:
         raise UserError("method.rewire.on: dev, but the task has no dev set; expected train.")
@@ -111,10 +121,7 @@ def _rewire(context: Context, data: TaskData, model: Model, tokenizer: Tokenizer
         examples = [examples[number] for number in chosen]
     rows = data.kind.samples(examples, tokenizer, training=True).rows
     lengths = padded_lengths(rows.lengths, recipe.data.lengths)
-    loss = data.kind.loss(model)
-    scale = 1024.0 if context.policy.loss_scaling else 1.0
-    found = importance(loss, rows, lengths, method.batch, method.accumulate, scale)
-    rewire(model, found)
+    rewire(model, importance(data.kind.loss(model), rows, lengths, method.batch, method.accumulate, scale))
     log.info("heads and neurons are in the order of their importance to %d examples of %s", len(examples), method.on)
 
 

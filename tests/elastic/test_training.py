@@ -135,3 +135,28 @@ def test_a_model_without_the_tasks_head_is_refused(base: Path, moods: Path, tmp_
     with pytest.raises(UserError, match="has no sequence classification head, so that nothing says"):
         ms_plm.run(recipe, {"output.folder": str(tmp_path / "run")})
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_the_chain_of_the_readme_goes_through(wide: Path, moods: Path, tmp_path: Path) -> None:
+    """Extracted, trained further, distilled, exported; the reloaded file gives what the elastic model's part gives."""
+    half = tmp_path / "half"
+    assert main(["extract", str(wide), "--width", "0.5", "--output", str(half)]) == 0
+    exported = ["export", str(half), "--head", "sequence_classification", "--length", "16"]
+    assert main([*exported, "--output", str(tmp_path / "half.mindir")]) == 0
+    report = json.loads((tmp_path / "half.mindir.json").read_text())
+    assert report["max_difference"] <= 1e-5
+    changes = {"output.folder": str(tmp_path / "on"), "model.from": str(half), "train.epochs": 1}
+    ms_plm.run(moods / "moods.yaml", changes)
+    distilled = {
+        "output.folder": str(tmp_path / "tiny"),
+        "data.own": {"train": f"{moods}/train.tsv", "dev": f"{moods}/dev.tsv", "text": "sentence", "label": "mood"},
+        "data.task": None,
+        "data.folder": None,
+        "data.max_length": 16,
+        "model.from": str(moods / "run/model"),
+        "method.teacher.from": str(tmp_path / "on/model"),
+        "train.epochs": 1,
+        "output.compare": False,
+    }
+    assert ms_plm.run("tinybert_4l_sst2_prediction", distilled).figures["accuracy"] >= 0.5
