@@ -6,6 +6,8 @@ itself becomes `LARGEST` there, and the register must be cleared before a forwar
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn, ops
@@ -55,3 +57,8 @@ class WatchedForward(nn.Cell):
         arrays = ops.depend(arrays, cleared)
         terms, gradients = self.forward(scale, inverse_weights, rng, *arrays)
         return ops.concat((terms, self.status.read(gradients).reshape((1,)))), gradients
+
+
+def watched(forward: nn.Cell, status: Callable[[], nn.Cell] | None) -> nn.Cell:
+    """A forward, between clearing and reading a register where the chip has one."""
+    return forward if status is None else WatchedForward(forward, status())

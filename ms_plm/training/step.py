@@ -10,7 +10,7 @@ one that updates. Where the optimizer's state is shared out, the update is a gra
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import mindspore as ms
@@ -19,9 +19,10 @@ from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
 
 from ms_plm.config.recipe import TrainSection
 from ms_plm.kernels import Kernels
+from ms_plm.training.accumulation import Accumulation
 from ms_plm.training.forward import Forward, LossInParts
 from ms_plm.training.optimizer import Optimizer
-from ms_plm.training.overflow import LARGEST, WatchedForward
+from ms_plm.training.overflow import LARGEST, watched
 from ms_plm.training.sharding import HandOut, Sharding
 
 
@@ -61,22 +62,6 @@ class StepResult(NamedTuple):
     norm: Tensor
     finite: Tensor
     scale: Tensor
-
-
-_accumulate = ops.MultitypeFuncGraph("accumulate")
-
-
-@_accumulate.register("Tensor", "Tensor")
-def _(total, gradient):
-    return ops.assign_add(total, gradient)
-
-
-_clear = ops.MultitypeFuncGraph("clear")
-
-
-@_clear.register("Tensor")
-def _(total):
-    return ops.assign(total, ops.zeros_like(total))
 
 
 class AddOverRanks(nn.Cell):
@@ -176,77 +161,6 @@ class _WholeStep(nn.Cell):
         return terms, *self.applier(norm, gradients, learning_rate)
 
 
-class _Accumulators(nn.Cell):
-    """Sums over the micro-batches of an update."""
-
-    def __init__(self, named: Mapping[str, Parameter], terms: int, add: AddGradients) -> None:
-        super().__init__(auto_prefix=False)
-        self.names = tuple(named)
-        self.totals = ParameterTuple(
-            Parameter(Tensor(np.zeros(p.shape, np.float32)), name=f"accumulated.{name}", requires_grad=False)
-            for name, p in named.items()
-        )
-        self.terms = Parameter(Tensor(np.zeros(terms, np.float32)), name="terms", requires_grad=False)
-        self.add, self.map = add, ops.HyperMap()
-
-    def of(self, names: Collection[str]) -> ParameterTuple:
-        """The sums of some parameters."""
-        return ParameterTuple([total for name, total in zip(self.names, self.totals, strict=True) if name in names])
-
-    def receive(self, totals, terms, gradients):
-        """Add what one forward gave to these sums."""
-        done = self.map(_accumulate, totals, gradients)
-        return ops.depend(terms, (done, ops.assign_add(self.terms, terms)))
-
-    def over_ranks(self):
-        """The sums over all processes."""
-        return self.add(self.terms + 0.0, self.totals)
-
-    def clear(self):
-        """Back to zero."""
-        self.map(_clear, self.totals)
-        ops.assign(self.terms, ops.zeros_like(self.terms))
-
-
-class _AccumulateStep(nn.Cell):
-    """Adds one micro-batch to the accumulators of the parameters that its forward reads."""
-
-    def __init__(self, forward: nn.Cell, scale: Parameter, sums: _Accumulators, names: Collection[str]) -> None:
-        super().__init__(auto_prefix=False)
-        self.forward, self.scale, self.sums, self.totals = forward, scale, sums, sums.of(names)
-
-    def construct(self, inverse_weights, *inputs):
-        terms, gradients = self.forward(self.scale, inverse_weights, *inputs)
-        return self.sums.receive(self.totals, terms, gradients)
-
-
-class _ApplyStep(nn.Cell):
-    """Updates from the accumulators and empties them."""
-
-    def __init__(self, sums: _Accumulators, apply: ApplyGradients) -> None:
-        super().__init__(auto_prefix=False)
-        self.sums, self.applier = sums, apply
-
-    def construct(self, learning_rate):
-        terms, norm, gradients = self.sums.over_ranks()
-        norm, finite, scale = self.applier(norm, gradients, learning_rate)
-        self.sums.clear()
-        return terms, norm, finite, scale
-
-
-class _TakeStep(nn.Cell):
-    """Gives out the accumulators' sums over ranks and empties them."""
-
-    def __init__(self, sums: _Accumulators) -> None:
-        super().__init__(auto_prefix=False)
-        self.sums = sums
-
-    def construct(self):
-        terms, norm, gradients = self.sums.over_ranks()
-        self.sums.clear()
-        return terms, norm, gradients
-
-
 class _ShardStep(nn.Cell):
     """Updates the tensors of this process; nothing is exchanged here."""
 
@@ -282,31 +196,22 @@ class TrainingStep:
         accumulate: bool,
         sharding: Sharding | None = None,
     ) -> None:
-        in_parts = isinstance(loss, LossInParts)
-        self.loss, self.accumulate, self.sharding = loss, accumulate or in_parts, sharding
+        self.loss, self.sharding = loss, sharding
+        self.accumulate = accumulate or isinstance(loss, LossInParts)
         parameters = ParameterTuple(list(named.values()))
         self.optimizer = Optimizer(dict(named), train.optimizer, kernels, sharding, options.rates)
         self.applier = ApplyGradients(self.optimizer, options)
         add = AddGradients(options, kernels)
         if self.accumulate:
-            sums = _Accumulators(named, len(loss.terms) + (options.status is not None), add)
-            parts = [loss]
-            self._shared: Sequence[nn.Cell | None] = [None]
-            if in_parts:
-                parts, self._shared = loss.parts, loss.shared
-            self._adds = []
-            for part in parts:
-                read = _read_by(part, named) if in_parts else named
-                forward = _watched(options, options.forward(part, ParameterTuple(list(read.values()))))
-                self._adds.append(_AccumulateStep(forward, self.applier.scale, sums, read))
-            self._gradients, self._update = _TakeStep(sums), _ApplyStep(sums, self.applier)
+            self.accumulation = Accumulation(loss, named, options, add, self.applier)
+            self._gradients, self._update = self.accumulation.take, self.accumulation.update
         else:
-            forward = _watched(options, options.forward(loss, parameters))
+            forward = watched(options.forward(loss, parameters), options.status)
             self._gradients = _Gradients(forward, self.applier.scale, add)
             self._update = _WholeStep(self._gradients, self.applier)
         if sharding is not None:
             self._shard, self._hand_out = _ShardStep(self.applier), HandOut(parameters, sharding)
-        for cell in (*vars(self).values(), *(self._adds if self.accumulate else ())):
+        for cell in vars(self).values():
             if isinstance(cell, nn.Cell):
                 cell.set_train(True)
 
@@ -324,10 +229,10 @@ class TrainingStep:
         rate, inputs = Tensor(learning_rate, ms.float32), ()
         if self.accumulate:
             for batch in micro_batches:
-                self._add(inverse, batch)
+                self.accumulation(inverse, self.tensors(batch))
         else:
             (batch,) = micro_batches
-            inputs = (inverse, *self._tensors(batch))
+            inputs = (inverse, *self.tensors(batch))
         if self.sharding is None:
             return StepResult(*self._update(rate, *inputs))
         terms, norm, gradients = self._gradients(*inputs)
@@ -335,20 +240,8 @@ class TrainingStep:
         self._hand_out()  # a skipped update hands out what all have
         return StepResult(terms, *applied)
 
-    def _add(self, inverse: Tensor, batch: Mapping[str, np.ndarray]) -> None:
-        """Add a micro-batch to the accumulators, part by part."""
-        rng, *arrays = self._tensors(batch)
-        several = isinstance(rng, list)
-        answers: dict[int, Sequence[Tensor]] = {}
-        for number, (add, cell) in enumerate(zip(self._adds, self._shared, strict=True)):
-            more: Sequence[Tensor] = ()
-            if cell is not None:
-                if id(cell) not in answers:
-                    answers[id(cell)] = cell(*arrays)
-                more = answers[id(cell)]
-            add(inverse, rng[number] if several else rng, *arrays, *more)
-
-    def _tensors(self, batch: Mapping[str, np.ndarray]) -> list:
+    def tensors(self, batch: Mapping[str, np.ndarray]) -> list:
+        """`rng` (one for each part where parts draw their own masks) and the arrays of the loss, on the device."""
         rng = batch.get("rng")
         if isinstance(rng, list):
             rng = [Tensor.from_numpy(values) for values in rng]
@@ -367,16 +260,6 @@ class TrainingStep:
         """The values of `state()`, all of them on the first process; all processes must call it together."""
         counters = {self.optimizer.applied.name: self.optimizer.applied, **self.applier.counters()}
         return {**self.optimizer.collect(), **{name: counter.asnumpy() for name, counter in counters.items()}}
-
-
-def _watched(options: StepOptions, forward: nn.Cell) -> nn.Cell:
-    return forward if options.status is None else WatchedForward(forward, options.status())
-
-
-def _read_by(part: nn.Cell, named: Mapping[str, Parameter]) -> dict[str, Parameter]:
-    """The trained parameters that a part of the loss reads."""
-    own = {id(parameter) for parameter in part.get_parameters()}
-    return {name: parameter for name, parameter in named.items() if id(parameter) in own}
 
 
 def rng_maker(*models) -> Callable[[dict], dict]:

@@ -110,9 +110,9 @@ def test_a_steps_gradients_are_the_sum_of_those_of_its_sub_networks(elastic):
         total = [a + b for a, b in zip(total, own.values(), strict=True)]
     kernels = elastic.whole.kernels
     step = TrainingStep(elastic.loss, named, TrainSection(steps=1), kernels, StepOptions(), accumulate=False)
-    step._add(elastic.inverse, elastic.batch)
+    step.accumulation(elastic.inverse, step.tensors(elastic.batch))
     largest = max(np.abs(gradient).max() for gradient in total)
-    for name, own, of_step in zip(named, total, step._adds[0].sums.totals, strict=True):
+    for name, own, of_step in zip(named, total, step.accumulation.totals, strict=True):
         np.testing.assert_allclose(of_step.asnumpy(), own, atol=1e-5 * largest, err_msg=name)
     before = {name: parameter.asnumpy().copy() for name, parameter in named.items()}
     result = step._update(Tensor(1e-2))
