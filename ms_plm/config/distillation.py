@@ -20,8 +20,8 @@ class TeacherSection(Section):
     precision: Literal["fp32", "fp16", "bf16"] | None = Field(None, description="default: impl.precision")
     cache: bool = Field(
         False,
-        description="predictions alone are learned (task_distill): the teacher answers once before training, and the "
-        "answers are kept in ~/.cache/ms_plm/answers for other runs",
+        description="where predictions alone are learned (task_distill, elastic): the teacher answers once before "
+        "training, and the answers are kept in ~/.cache/ms_plm/answers for other runs",
     )
 
 

@@ -42,12 +42,6 @@ class ElasticTeacherSection(TeacherSection):
         "for a teacher that is elastic in width",
     )
 
-    @model_validator(mode="after")
-    def _always_asked(self) -> ElasticTeacherSection:
-        if self.cache:
-            raise ValueError("cache: sub-networks compare hidden states, which are not kept; remove it")
-        return self
-
 
 class ElasticMethod(Section):
     """Which sub-networks there are, and of what they learn."""
@@ -87,6 +81,11 @@ class ElasticMethod(Section):
             raise ValueError(f"teacher: losses.{compared[0]} compares with one; name its folder (teacher.from)")
         if self.teacher and not compared:
             raise ValueError("teacher: no term compares with it; remove it, or name a term such as prediction")
+        if self.teacher and self.teacher.cache and (self.losses.on_layers or self.teacher.width == "same"):
+            raise ValueError(
+                "teacher.cache keeps the logits of the whole teacher only; remove it, or width: same and the terms "
+                "embedding and hidden"
+            )
         if self.losses.hidden and self.losses.hidden.layers is not None:
             raise ValueError("losses.hidden.layers: a layer learns of what it is made from; remove the map")
         if self.teacher and self.teacher.width == "same" and self.rewire.on != "none":

@@ -14,7 +14,7 @@ from safetensors.numpy import load_file
 
 from ms_plm.common.files import default_cache_folder, write_tensors
 from ms_plm.data.buckets import LabelledSamples, padded_lengths
-from ms_plm.distill.opening import Pair
+from ms_plm.models.model import Model
 from ms_plm.tasks.kind import TaskKind, TaskLogits, all_logits
 from ms_plm.training.session import Context
 
@@ -23,30 +23,36 @@ LOGITS = "logits"
 
 
 def with_answers(
-    samples: LabelledSamples, kind: TaskKind, pair: Pair, context: Context, folder: Path | None = None
+    samples: LabelledSamples,
+    kind: TaskKind,
+    teacher: Model,
+    fingerprint: str,
+    context: Context,
+    folder: Path | None = None,
 ) -> LabelledSamples:
     """The same samples with the teacher's logits as targets.
 
     Args:
         samples: are trained on.
         kind: of the task.
-        pair: whose teacher is asked, unless its answers to these samples are on disk.
+        teacher: is asked, unless its answers to these samples are on disk.
+        fingerprint: of its weights.
         context: the processes share the work; the first one writes.
         folder: of the answers; default: `~/.cache/ms_plm/answers`.
     """
     recipe, parallel = context.recipe, context.parallel
     precision = recipe.method.teacher.precision or recipe.impl.precision
     parts = (samples.input_ids, samples.token_type_ids, samples.starts)
-    path = (folder or default_cache_folder() / "answers") / f"{_key((pair.fingerprint, kind.head, precision), parts)}"
+    path = (folder or default_cache_folder() / "answers") / f"{_key((fingerprint, kind.head, precision), parts)}"
     path = path.with_suffix(".safetensors")
-    shape = (samples.starts[-1] if not pair.teacher.on_pooled else len(samples), kind.outputs(samples))
+    shape = (samples.starts[-1] if not teacher.on_pooled else len(samples), kind.outputs(samples))
     known = _read(path, shape)
     if all(found for (found,) in parallel.gather([int(known is not None)])):
         log.info("the teacher's answers are read from %s", path)
         return replace(samples, targets=known)
     log.info("the teacher is asked about %d samples", len(samples))
     lengths, batch = padded_lengths(samples.lengths, recipe.data.lengths), recipe.impl.eval_batch or 32
-    values = all_logits(TaskLogits(pair.teacher), samples, lengths, batch, shape[1], parallel.rank, parallel.ranks)
+    values = all_logits(TaskLogits(teacher), samples, lengths, batch, shape[1], parallel.rank, parallel.ranks)
     values = parallel.gather_arrays(values.reshape(-1)).sum(0).reshape(shape).astype(np.float32)
     if parallel.main:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -32,7 +32,7 @@ def open_job(context: Context) -> Job:
     samples = kind.samples(data.train.examples, tokenizer, training=True).rows
     teacher = pair.teacher
     if recipe.method.teacher.cache:
-        samples, teacher = with_answers(samples, kind, pair, context), Given(stored=True)
+        samples, teacher = with_answers(samples, kind, teacher, pair.fingerprint, context), Given(stored=True)
     loss = DistillationLoss(pair.objective, pair.student, teacher, "task" if task else "", task)
 
     def terms(model, kind, splits, lengths, batch, group) -> DistillationEvaluator:

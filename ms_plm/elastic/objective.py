@@ -60,7 +60,7 @@ def elastic_loss(
     parts: Sequence[SubNetwork],
     models: Sequence[Model],
     kind: TaskKind,
-    teacher: Model | None,
+    teacher: Model | Given | None,
 ) -> LossInParts:
     """The loss of all sub-networks.
 
@@ -70,10 +70,10 @@ def elastic_loss(
         parts: the sub-networks.
         models: their views, which give hidden states where these are compared.
         kind: of the task.
-        teacher: of the same shape as the whole model; None where only labels are learned.
+        teacher: of the same shape as the whole model, or what is given of one; None where only labels are learned.
     """
     on_layers, layers = method.losses.on_layers, config.num_hidden_layers
-    given = Given(layers + 1 if on_layers else 0, teacher is not None)
+    given = teacher if isinstance(teacher, Given) else Given(layers + 1 if on_layers else 0, teacher is not None)
     losses = [
         DistillationLoss(
             Objective(method, {"hidden": layer_map(part, layers)} if method.losses.hidden else {}),
@@ -84,7 +84,8 @@ def elastic_loss(
         )
         for part, model in zip(parts, models, strict=True)
     ]
-    return LossInParts(losses, _teachers(method, config, parts, teacher), models)
+    asked = teacher if isinstance(teacher, Model) else None
+    return LossInParts(losses, _teachers(method, config, parts, asked), models)
 
 
 def _teachers(

@@ -18,6 +18,9 @@ from ms_plm.config.model import ModelConfig
 from ms_plm.config.places import place
 from ms_plm.config.recipe import Recipe
 from ms_plm.data.buckets import padded_lengths
+from ms_plm.distill.answers import with_answers
+from ms_plm.distill.objective import Given
+from ms_plm.distill.opening import open_teacher
 from ms_plm.elastic.extraction import FACT
 from ms_plm.elastic.figures import ElasticEvaluator
 from ms_plm.elastic.importance import importance
@@ -58,6 +61,8 @@ def open_job(context: Context) -> Job:
         scale = 1024.0 if context.policy.loss_scaling else 1.0
         put_in_order(recipe, data, model, tokenizer, scale)
     teacher, known = _teacher(context, kind, opened)
+    if teacher is not None and method.teacher.cache:
+        samples, teacher = with_answers(samples, kind, teacher, known, context), Given(stored=True)
     models = views(model, parts)
     loss = elastic_loss(method, model.config, parts, models, kind, teacher)
     evaluators: list[ElasticEvaluator] = []
@@ -130,8 +135,6 @@ def _teacher(context: Context, kind: TaskKind, opened: ModelFolder) -> tuple[Mod
     section = context.recipe.method.teacher
     if section is None:
         return None, ""
-    from ms_plm.distill.opening import open_teacher
-
     labels = (kind.labels or 1) if kind.labelled else None
     folder, name, fingerprint = open_teacher(section.from_, kind.head, labels)
     _check_same_shape(folder.config, opened.config, name)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Protocol
 
@@ -11,6 +13,7 @@ from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
 from ms_plm.training.forward import LossInParts
 from ms_plm.training.overflow import watched
 
+log = logging.getLogger(__name__)
 _accumulate = ops.MultitypeFuncGraph("accumulate")
 
 
@@ -131,7 +134,7 @@ class Accumulation:
         sums = Accumulators(named, len(loss.terms) + (options.status is not None), add)
         in_parts = isinstance(loss, LossInParts)
         parts, self._shared = (loss.parts, loss.shared) if in_parts else ([loss], [None])
-        self._adds = []
+        self._adds, self._compiled = [], set()
         for part in parts:
             read = _read_by(part, named) if in_parts else named
             forward = watched(options.forward(part, ParameterTuple(list(read.values()))), options.status)
@@ -151,8 +154,14 @@ class Accumulation:
             tensors: of `TrainingStep.tensors`.
         """
         answers: dict[int, Sequence[Tensor]] = {}
+        begun, shape = time.monotonic(), tensors[1].shape
         for number in range(len(self._adds)):
             self.add_part(number, inverse, tensors, answers)
+        if shape not in self._compiled:
+            self._compiled.add(shape)
+            if len(self._adds) > 1:
+                seconds = time.monotonic() - begun
+                log.info("%d parts compiled and run for inputs %s in %.0f s", len(self._adds), shape, seconds)
 
     def add_part(self, number: int, inverse: Tensor, tensors: Sequence, answers: dict[int, Sequence[Tensor]]) -> Tensor:
         """Add one part of the loss of a micro-batch; its terms. `answers`: of the shared cells that have run."""

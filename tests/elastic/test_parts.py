@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from checkpoints import copy_of
 from elastic_models import HEADS, LAYERS, NEURONS, arrays, model
 from mindspore import Tensor
 
+from ms_plm.config.model import ModelConfig
+from ms_plm.convert import convert
+from ms_plm.elastic.extraction import extract
 from ms_plm.elastic.parts import extracted, view
 from ms_plm.elastic.rewiring import Importance, rewire
 from ms_plm.elastic.subnetworks import SubNetwork
-from ms_plm.models.folder import load, save
+from ms_plm.models.folder import load, open_folder, save
 from ms_plm.tokenization import Tokenizer
 
 NAMES = ("input_ids", "token_type_ids", "attention_mask")
@@ -76,3 +80,14 @@ def test_an_extracted_folder_loads_and_gives_the_same(taken, tmp_path):
     loaded, _ = load(tmp_path / "part", "sequence_classification")
     assert (loaded.config.layer_heads, loaded.config.layer_intermediate) == ((1, 3), (7, 20))
     np.testing.assert_allclose(logits(loaded), logits(seen), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["dynabert", "dynaroberta"])
+def test_published_folders_are_sliced(name: str, tmp_path):
+    """Of the golden checkpoints, whose configuration has DynaBERT's own keys."""
+    convert(copy_of(name, tmp_path), tmp_path / "whole")
+    config = ModelConfig.load(tmp_path / "whole")
+    extract(tmp_path / "whole", tmp_path / "half", SubNetwork.of(config, 0.5))
+    whole, half = (open_folder(tmp_path / part).weights.tensors for part in ("whole", "half"))
+    place = next(name for name in half if name.endswith("layer.0.intermediate.dense.weight"))
+    np.testing.assert_array_equal(half[place], whole[place][: config.intermediate_size // 2])

@@ -114,6 +114,10 @@ def test_a_recipe_has_all_widths_at_all_depths_the_whole_first_and_its_lists():
         ({"losses": {"prediction": 1.0}}, "teacher: losses.prediction compares with one"),
         ({"teacher": {"from": "x"}}, "no term compares with it"),
         (
+            {"teacher": {"from": "x", "cache": True}, "losses": {"prediction": 1.0, "hidden": 1.0}},
+            "teacher.cache keeps the logits",
+        ),
+        (
             {
                 "teacher": {"from": "x", "width": "same"},
                 "rewire": {"on": "train"},

@@ -75,6 +75,19 @@ def test_the_folder_says_which_parts_it_works_in_and_the_picture_is_drawn(wide: 
 
 
 @pytest.mark.slow
+def test_a_teacher_that_answered_before_teaches_the_same(moods: Path, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))  # the answers go there
+    recipe = recipe_file(tmp_path, moods, moods / "run/model")
+    alone = {"method.losses.embedding": None, "method.losses.hidden": None, "train.steps": 3, "train.epochs": None}
+    for cache in (False, True):
+        ms_plm.run(recipe, {**alone, "method.teacher.cache": cache, "output.folder": str(tmp_path / f"run{cache}")})
+    one, other = (open_folder(tmp_path / f"run{cache}/model").weights.tensors for cache in (False, True))
+    for name, values in one.items():
+        np.testing.assert_allclose(values, other[name], atol=1e-5, err_msg=name)
+    assert list((tmp_path / ".cache/ms_plm/answers").glob("*.safetensors"))
+
+
+@pytest.mark.slow
 def test_an_elastic_run_that_was_cut_goes_on_bit_for_bit(wide: Path, moods: Path, tmp_path: Path, monkeypatch) -> None:
     update, calls = TrainingStep.__call__, [0]
 
