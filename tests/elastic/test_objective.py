@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from elastic_models import arrays, model
+from elastic_models import arrays, config, model
 from mindspore import ParameterTuple, Tensor
 from scipy.special import log_softmax, softmax
 
@@ -15,6 +15,8 @@ from ms_plm.config.recipe import TrainSection
 from ms_plm.elastic.objective import elastic_loss, views
 from ms_plm.elastic.parts import extracted
 from ms_plm.elastic.subnetworks import SubNetwork, of_method
+from ms_plm.kernels import Call, Kernels
+from ms_plm.models.model import Model
 from ms_plm.tasks.kinds import named_task
 from ms_plm.tasks.text import TextKind
 from ms_plm.training.forward import Forward
@@ -129,6 +131,17 @@ def test_sub_networks_drop_other_values_by_the_same_keys(elastic):
     masks = [model.plan.host_mask(keys, 8)[:512] for model in (first, second)]
     assert first.plan.end <= second.plan.end - second.config.num_hidden_layers
     assert 0.1 < np.mean(masks[0] != masks[1]) < 0.3  # 2 x 0.1 x 0.9
+
+
+def test_masks_that_are_made_on_the_host_are_one_for_each_sub_network():
+    """Where there are no native operations."""
+    kernels = Kernels(Call(training=True), {"dropout": "host_mask"})
+    whole = Model(config("nezha"), "sequence_classification", kernels)
+    seen = views(whole, [SubNetwork.of(whole.config, width) for width in (1.0, 0.5)])
+    keys = rng.sample_keys(3, 0, np.arange(4), rng.DROPOUT)
+    masks = rng_maker(*seen)({**arrays(), "dropout_keys": keys})["rng"]
+    assert [len(mask) for mask in masks] == [model.plan.size(4, 8) for model in seen]
+    assert len(masks[0]) > len(masks[1])
 
 
 def test_a_teacher_of_the_same_width_answers_for_each_width_once():
