@@ -25,7 +25,7 @@ from _jobs import Jobs, figures_of, is_finished, shown
 from ms_plm.common.files import read_json, write_json
 from ms_plm.config.loading import load_recipe
 from ms_plm.data.buckets import padded_lengths
-from ms_plm.elastic.figures import point
+from ms_plm.elastic.figures import cost, point
 from ms_plm.elastic.search.masked import MaskedEvaluator
 from ms_plm.elastic.subnetworks import SubNetwork, grid
 from ms_plm.elastic.training import put_in_order
@@ -126,7 +126,8 @@ def report(work: Path, metric: str) -> str:
     last = columns["final"]
     if all(part.name in last for part in parts):
         config = open_folder(next(iter(sorted(work.glob("plain/*/model"))))).config
-        points = [point(part, config, 64, {metric: statistics.fmean(last[part.name])}) for part in parts]
+        costs = [cost(part, config, 64, "sequence_classification") for part in parts]
+        points = [point(p, c, {metric: statistics.fmean(last[p.name])}) for p, c in zip(parts, costs, strict=True)]
         save_figure(tradeoff_figure(points, metric, ("parameters", "flops")), work / "tradeoff.png")
     return "\n".join(lines)
 

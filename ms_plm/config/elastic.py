@@ -54,7 +54,11 @@ class ElasticMethod(Section):
     rewire: RewireSection = RewireSection(on="none")
     teacher: ElasticTeacherSection | None = Field(None, description="default: none, only labels are learned")
     losses: LossesSection = LossesSection(labels=1.0)
-    parity: Literal["none"] = "none"
+
+    @property
+    def parity(self) -> Literal["none"]:
+        """Of the terms of distillation: padding counts nowhere."""
+        return "none"
 
     @field_validator("widths", "depths")
     @classmethod

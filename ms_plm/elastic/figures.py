@@ -31,7 +31,7 @@ class ElasticEvaluator:
     """
 
     def __init__(self, parts: Sequence[SubNetwork], models: Sequence[Model], kind: TaskKind, *arguments: Any) -> None:
-        self.parts, self.decides, self.metrics = parts, kind.task.metrics[0], kind.task.metrics
+        self.parts, self.decides, self.head = parts, kind.task.metrics[0], kind.head
         self.evaluators = [TaskEvaluator(model, kind, *arguments) for model in models]
 
     def figures(self) -> dict[str, float]:
@@ -61,7 +61,7 @@ class ElasticEvaluator:
         for part, evaluator in zip(self.parts, self.evaluators, strict=True):
             alone = evaluator.by_itself()
             figure = alone.figures()[self.decides]
-            points.append(point(part, config, length, {self.decides: figure}))
+            points.append(point(part, cost(part, config, length, self.head), {self.decides: figure}))
         save_figure(tradeoff_figure(points, self.decides, ("parameters", "flops")), folder / PICTURE)
 
 
@@ -84,10 +84,7 @@ def cost(part: SubNetwork, config: ModelConfig, length: int, head: str) -> Cost:
     return Cost(encoder_parameters(own), forward_flops(own, length, head))
 
 
-def point(
-    part: SubNetwork, config: ModelConfig, length: int, figures: Mapping[str, float], head="sequence_classification"
-) -> Point:
-    """A sub-network in the picture."""
-    found = cost(part, config, length, head)
+def point(part: SubNetwork, cost: Cost, figures: Mapping[str, float]) -> Point:
+    """A sub-network in a picture; `figures`: of merit, and `latency` where it is known."""
     group = "lists" if part.depth is None else f"depth {part.depth:g}"
-    return Point(part.name, group, {"parameters": found.parameters, "flops": found.flops, **figures})
+    return Point(part.name, group, {"parameters": cost.parameters, "flops": cost.flops, **figures})

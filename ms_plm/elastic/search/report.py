@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ms_plm.elastic.figures import point
 from ms_plm.elastic.search.searching import Candidate, Found
 from ms_plm.pictures.tradeoff import Point
 from ms_plm.series.tables import number, table
@@ -45,11 +46,8 @@ def found_points(found: Found, metric: str) -> dict[str, Any]:
 
 
 def _point(each: Candidate, metric: str) -> Point:
-    group = "lists" if each.part.depth is None else f"depth {each.part.depth:g}"
-    values = {"parameters": each.cost.parameters, "flops": each.cost.flops, metric: each.figures[metric]}
-    if each.seconds is not None:
-        values["latency"] = each.seconds
-    return Point(each.part.name, group, values)
+    latency = {} if each.seconds is None else {"latency": each.seconds}
+    return point(each.part, each.cost, {metric: each.figures[metric], **latency})
 
 
 def as_dict(found: Found) -> dict[str, Any]:
