@@ -121,7 +121,8 @@ def changed(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
 
 
 def task_recipe(suite: Suite, task: SuiteTask) -> Recipe:
-    """The recipe of one task of a suite: its own, below what the suite changes for all, below what it changes for it.
+    """The recipe of one task of a suite: its own, below what the suite changes for all, below what it changes for it,
+    below what it takes of tasks before it.
 
     Raises:
         UserError: with everything that is wrong.
@@ -132,8 +133,13 @@ def task_recipe(suite: Suite, task: SuiteTask) -> Recipe:
     if suite.root is not None:
         names = task.folder or (task.run,)
         there = [name for name in names if place(f"{suite.root}/{name}").is_dir()]
-        shared["data.folder"] = f"{suite.root}/{(there or names)[0]}"
-    for changes in (shared, {".".join(key): value for key, value in flat(task.overrides)}):
+        chosen = (there or names)[0]
+        shared["data.folder"] = suite.root if chosen == "." else f"{suite.root}/{chosen}"
+    try:
+        used = suite.used(task)
+    except ValueError as error:
+        raise UserError(f"{suite.name}: {error}.") from error
+    for changes in (shared, {".".join(key): value for key, value in flat(task.overrides)}, used):
         _lay_over(layer, _override_layer(changes, suite.name), str(path))
     layer.values.setdefault("name", path.stem)
     if layer.values.get("kind") == "suite":

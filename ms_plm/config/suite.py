@@ -13,6 +13,10 @@ SHARED = ("model", "data", "train", "method", "evaluate", "impl", "log", "grid")
 """Sections of a suite that are laid over every task's recipe."""
 
 
+MODEL = "model"
+"""What `uses` calls the suite's own model.from."""
+
+
 class SuiteTask(Section):
     """One task: its recipe, and what of its figures stands in the row."""
 
@@ -22,6 +26,11 @@ class SuiteTask(Section):
     folder: tuple[str, ...] = Field((), description="names of its folder in data.folder; the first that is there")
     figures: tuple[str, ...] = Field(("metric",), min_length=1, description="of its column, by their names in the log")
     overrides: dict[str, Any] = Field({}, description="key -> value, for this task only")
+    uses: dict[str, str] = Field(
+        {},
+        description="key -> name of a task before it, whose model is the value; `model`: the suite's own model.from. "
+        "So stages follow one another: {model.from: width}",
+    )
 
     @property
     def run(self) -> str:
@@ -40,6 +49,7 @@ class SuiteSection(Section):
     tasks: tuple[SuiteTask, ...] = Field(min_length=1, description="a list of {recipe, title, folder, figures}")
     absent: Literal["skip", "fail"] = Field("skip", description="what to do with a task whose files are not there")
     decimals: int = Field(1, ge=0, le=4, description="digits of the row's percentages behind the point")
+    average: bool = Field(True, description="false: the figures are none to be averaged, as those of stages")
 
     @model_validator(mode="after")
     def _names(self) -> SuiteSection:
@@ -47,6 +57,11 @@ class SuiteSection(Section):
         twice = sorted({run for run in runs if runs.count(run) > 1})
         if twice:
             raise ValueError(f"tasks: {', '.join(twice)} stands twice; give each of them a name of its own")
+        for number, task in enumerate(self.tasks):
+            for key, name in task.uses.items():
+                if name not in (MODEL, *runs[:number]):
+                    known = ", ".join((MODEL, *runs[:number]))
+                    raise ValueError(f"tasks: {task.run}: uses.{key}: {name} is none before it; expected {known}")
         return self
 
 
@@ -93,6 +108,21 @@ class Suite(Section):
     def root(self) -> str | None:
         """The folder that holds the tasks' folders."""
         return self.data.get("folder")
+
+    @property
+    def place(self) -> str:
+        """Where the tasks' run folders are."""
+        return self.output.folder or f"runs/{self.name}"
+
+    def used(self, task: SuiteTask) -> dict[str, str]:
+        """What a task takes of those before it: dotted key -> model folder.
+
+        Raises:
+            ValueError: it takes the suite's model, and there is none.
+        """
+        if MODEL in task.uses.values() and self.parent is None:
+            raise ValueError(f"tasks: {task.run} uses the suite's model; set model.from")
+        return {key: self.parent if name == MODEL else f"{self.place}/{name}/model" for key, name in task.uses.items()}
 
     def shared(self) -> dict[str, Any]:
         """What is changed in every task's recipe, by dotted keys; without the folder of the data."""

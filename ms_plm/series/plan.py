@@ -118,7 +118,8 @@ def _suite(suite: Suite, folder: Path, name: str, look: bool) -> Node:
     for task in suite.suite.tasks:
         recipe = _in_folder(task_recipe(suite, task), folder / task.run)
         _check_column(task, recipe)
-        if look and (why := files_missing(recipe)):
+        gone = [name for name in task.uses.values() if name in absent]
+        if why := f"{gone[0]}, which it goes on from, is skipped" if gone else look and files_missing(recipe):
             absent[task.run] = why
         else:
             children.append(_node(recipe, folder / task.run, task.run, look))

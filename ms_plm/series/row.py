@@ -119,15 +119,16 @@ def row_table(row: Row) -> str:
         "/".join(percent(v, s, digits) for v, s in zip(c.values(), c.spreads(), strict=True)) if c.summary else ABSENT
         for c in row.columns
     ]
-    head = ["model", *(column.task.column for column in row.columns), "avg"]
-    made = table(head, [[suite.parent or "as recipes say", *cells, percent(row.average(), row.average_std(), digits)]])
+    head, line = ["model", *(column.task.column for column in row.columns)], [suite.parent or "as recipes say", *cells]
+    if suite.suite.average:
+        head, line = [*head, "avg"], [*line, percent(row.average(), row.average_std(), digits)]
+    made = table(head, [line])
     notes = ["Dev sets, per cent" + ("; mean ± standard deviation over seeds." if _repeated(row) else ", one seed.")]
     present = sum(1 for column in row.columns if column.summary)
     if present < len(row.columns):
         figure = percent(row.average_of_present(), None, digits)
-        notes.append(
-            f"{present} of {len(row.columns)} tasks are there; their average, {figure}, is none to compare with."
-        )
+        average = f"; their average, {figure}, is none to compare with" if suite.suite.average else ""
+        notes.append(f"{present} of {len(row.columns)} tasks are there{average}.")
         notes += [f"{c.task.column}: {c.reason or 'failed'}" for c in row.columns if not c.summary]
     return made + "\n\n" + "\n".join(f"- {note}" for note in notes)
 

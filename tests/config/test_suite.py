@@ -57,6 +57,29 @@ def test_a_tasks_folder_is_found_by_its_usual_names(suite: Path, tmp_path: Path)
     assert recipes(suite, {"data.folder": root})[0].data.folder == f"{root}/rte"
 
 
+STAGES = {
+    "suite.tasks": [
+        {"recipe": "bert_base_mrpc", "name": "first", "folder": ["."]},
+        {
+            "recipe": "dynabert_small_mrpc_width",
+            "name": "second",
+            "folder": ["."],
+            "uses": {"model.from": "first", "method.teacher.from": "model"},
+        },
+    ]
+}
+
+
+def test_a_task_goes_on_from_one_before_it(suite: Path) -> None:
+    """What it uses stands above what is set for all, the command line included."""
+    first, second = recipes(suite, {**STAGES, "model.from": "mine"})
+    assert first.model.from_ == "mine"
+    assert second.model.from_ == "runs/all/first/model"
+    assert second.method.teacher.from_ == "mine"
+    assert first.data.folder == second.data.folder == "ROOT"
+    assert recipes(suite, {**STAGES, "output.folder": "x"})[1].model.from_ == "x/first/model"
+
+
 def test_a_saved_suite_reads_as_the_same_anywhere(suite: Path, tmp_path: Path) -> None:
     first = load_recipe(suite, {"train.batch": 4})
     (tmp_path / "run").mkdir()
@@ -78,6 +101,10 @@ def test_a_saved_suite_reads_as_the_same_anywhere(suite: Path, tmp_path: Path) -
         ({"suite.tasks": [{"recipe": "bert_bse_rte"}]}, "Did you mean finetune/bert_base_rte?"),
         ({"suite.tasks": [{"recipe": "bert_base_rte"}] * 2}, "bert_base_rte stands twice; give each of them a name"),
         ({"suite.tasks": [{"recipe": "bert_base_rte", "colum": 1}]}, "suite.tasks.colum: unknown key"),
+        (
+            {"suite.tasks": [{"recipe": "bert_base_rte", "uses": {"model.from": "bert_base_rte"}}]},
+            "bert_base_rte: uses.model.from: bert_base_rte is none before it; expected model",
+        ),
         ({"output.examples": ["[MASK]"]}, "output.examples: unknown key"),
         ({"grid.train.seed": [1, 2]}, "set train.repeats for several seeds"),
     ],

@@ -80,6 +80,15 @@ def test_a_column_of_a_figure_that_the_task_has_not_is_refused() -> None:
         runs_of(load_recipe("glue_all", {"suite.tasks": [task]}))
 
 
+def test_what_goes_on_from_a_task_that_is_skipped_is_skipped(tmp_path: Path) -> None:
+    tasks = [
+        {"recipe": "bert_base_rte", "name": "rte", "folder": ["RTE"]},
+        {"recipe": "bert_base_mrpc", "name": "mrpc", "folder": ["RTE"], "uses": {"model.from": "rte"}},
+    ]
+    with pytest.raises(UserError, match="mrpc: rte, which it goes on from, is skipped"):
+        plan(load_recipe("glue_all", {"suite.tasks": tasks, "data.folder": str(tmp_path)}), tmp_path / "run")
+
+
 def test_columns_of_every_shipped_suite_are_figures_of_its_tasks() -> None:
     assert runs_of(load_recipe("glue_all")) == "8 runs of 8 tasks"
     assert "tasks" in runs_of(load_recipe("clue_all"))
