@@ -12,7 +12,7 @@ from ms_plm.config.model import ModelConfig
 from ms_plm.config.search import EvolutionSection
 from ms_plm.distill.search.evolution import generations
 from ms_plm.elastic.figures import Cost, cost
-from ms_plm.elastic.search.space import WidthSpace
+from ms_plm.elastic.search.space import Gene, WidthSpace
 from ms_plm.elastic.subnetworks import SubNetwork
 
 log = logging.getLogger(__name__)
@@ -136,24 +136,7 @@ class Search:
         grid, tried = tuple(grid), []
         if evaluations:
             self._check_smallest()
-            space = WidthSpace(self.config, self.fits)
-            known: dict[tuple, Candidate] = {}
-            population = min(16, evaluations)
-
-            def evaluate(genes: Sequence[tuple]) -> list[float]:
-                for gene in genes:
-                    known[gene] = self.candidate(space.part(gene))
-                    tried.append(known[gene])
-                best = max(tried, key=lambda each: each.metric)
-                log.info("%d sub-networks tried, the best %.4f: %s", len(tried), best.metric, best.part.name)
-                return [known[gene].metric for gene in genes]
-
-            settings = EvolutionSection(
-                evaluations=evaluations, population=max(4, population), elites=min(4, population - 1), mutation=0.3
-            )
-            start = [gene for each in grid if space.holds(gene := space.gene(each.part))][: max(4, population)]
-            for _ in generations(space, settings, seed, start, evaluate):
-                pass
+            tried = self._evolved(grid, evaluations, seed)
         fitting = [each for each in (*grid, *tried) if not self.limits.exceeded(each.cost, each.seconds)]
         if not fitting:
             smallest = min(grid, key=lambda each: each.cost.flops)
@@ -164,6 +147,31 @@ class Search:
             )
         return Found(grid, tuple(tried), best_of(fitting) if self.limits or evaluations else None)
 
+    def _evolved(self, grid: Sequence[Candidate], evaluations: int, seed: int) -> list[Candidate]:
+        """New sub-networks in the order in which they were tried; those of the grid that fit are the first parents."""
+        space, tried = WidthSpace(self.config, self.fits), []
+        known = {space.gene(each.part): each for each in grid if self.fits(each.part)}
+        known = {gene: each for gene, each in known.items() if _sizes(space.part(gene)) == _sizes(each.part)}
+
+        def evaluate(genes: Sequence[Gene]) -> list[float]:
+            for gene in genes:
+                if gene not in known:
+                    known[gene] = self.candidate(space.part(gene))
+                    tried.append(known[gene])
+            if tried:
+                best = max(tried, key=lambda each: each.metric)
+                log.info("%d sub-networks tried, the best %.4f: %s", len(tried), best.metric, best.part.name)
+            return [known[gene].metric for gene in genes]
+
+        start = list(known)
+        population = max(4, len(start), min(16, evaluations))
+        settings = EvolutionSection(
+            evaluations=max(population, evaluations + len(start)), population=population, elites=3, mutation=0.3
+        )
+        for _ in generations(space, settings, seed, start, evaluate):
+            pass
+        return tried
+
     def _check_smallest(self) -> None:
         least = SubNetwork.listed(self.config, (0,), (1,), (max(1, self.config.intermediate_size // 8),))
         if exceeded := self._exceeded(least):
@@ -171,6 +179,10 @@ class Search:
                 f"no sub-network is within the limits: one layer with one head still has {'; '.join(exceeded)}. Most "
                 "of what is left are embeddings, which stay whole: raise the limit, or distil a narrower student."
             )
+
+
+def _sizes(part: SubNetwork) -> tuple:
+    return part.layers, part.heads, part.intermediate
 
 
 def best_of(candidates: Sequence[Candidate]) -> Candidate:
