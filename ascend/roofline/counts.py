@@ -237,6 +237,15 @@ def attention(step: Step) -> list[Work]:
     return made
 
 
+def layer_norm(elements: float, width: int) -> Work:
+    """Residual and LayerNorm of so many numbers as one operation and its gradient, which reads what went in again.
+
+    `width` is that of x and its gradient in bytes; residual, result and their gradients are fp32.
+    """
+    forward, gradient = width + 2 * FULL, FULL + 2 * (width + FULL)
+    return Work("residual, LayerNorm", "elementwise", vector=28 * elements, bytes=(forward + gradient) * elements)
+
+
 def elementwise(step: Step) -> list[Work]:
     """Everything between the products of a forward, in bytes and operations an element, both ways."""
     config, tokens = step.config, step.tokens

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -18,16 +18,16 @@ from stand_in import StandIn, kept
 from ms_plm.kernels import Call, Implementation, Kernels
 from ms_plm.kernels.choice import implementations
 from ms_plm.kernels.verified import Record
-from ms_plm_ascend.bringup import forms_check
+from ms_plm_ascend.bringup.attention_trial import AttentionTrial
 from ms_plm_ascend.bringup.cells import FlashForward, FlashGradient
-from ms_plm_ascend.bringup.forms_check import bound_milliseconds, dropout_of, errors_of, form_checks, verify
+from ms_plm_ascend.bringup.forms_check import TRIALS, bound_milliseconds, form_checks, verify
 from ms_plm_ascend.bringup.operators import AscendOperators, Options, Vectors
 from ms_plm_ascend.ops.flash3 import Flash3
 
 ROOT = Path(__file__).resolve().parents[3]
 CALL = Kernels(Call("cpu", compute="fp32", training=True, chip="910B3"), {"dropout": "hash"}).call
 DTYPES = ("fp16", "bf16")
-TINY = {"batch": 1, "length": 32, "heads": 2}
+TRIAL = AttentionTrial(relative=True, lengths=(48,), batch=1, length=32, heads=2)
 FACTORS = (np.random.default_rng(1).random((1, 2, 128, 128)) < 0.75) / 0.75
 
 
@@ -58,9 +58,8 @@ def on_stand_in(operator: type) -> Implementation:
 
 
 @pytest.mark.slow
-def test_a_form_in_stock_operators_is_right_and_gets_a_record(monkeypatch) -> None:
-    monkeypatch.setattr(forms_check, "LENGTHS", (48,))
-    verdict = verify(form("naive"), CALL, repeats=2, **TINY)
+def test_a_form_in_stock_operators_is_right_and_gets_a_record() -> None:
+    verdict = verify(form("naive"), CALL, TRIAL, repeats=2)
     assert verdict.passed, verdict
     record = Record(**verdict.record)
     assert (record.operation, record.form, record.chip, record.dtype) == (
@@ -75,14 +74,14 @@ def test_a_form_in_stock_operators_is_right_and_gets_a_record(monkeypatch) -> No
 
 @pytest.mark.slow
 def test_flash3_passes_on_operators_as_documented_and_fails_on_others() -> None:
-    lengths = (80,)  # beyond the band's 64: all three regions
-    assert max(errors_of(on_stand_in(StandIn), CALL, lengths).values()) < 2e-5
-    assert max(errors_of(on_stand_in(Off), CALL, lengths).values()) > 1e-3
+    trial = replace(TRIAL, lengths=(80,))  # beyond the band's 64: all three regions
+    assert max(trial.errors(on_stand_in(StandIn), CALL).values()) < 2e-5
+    assert max(trial.errors(on_stand_in(Off), CALL).values()) > 1e-3
 
 
 @pytest.mark.slow
 def test_dropout_is_read_from_outputs_and_gradients() -> None:
-    fine = dropout_of(on_stand_in(StandIn), CALL)
+    fine = TRIAL.dropout(on_stand_in(StandIn), CALL)
     assert fine["gradient drops otherwise"] == 0.0
     assert fine["kept"] == pytest.approx((FACTORS > 0).mean(), abs=0.02)
     assert fine["factor"] == pytest.approx(1.0, abs=0.01)
@@ -90,37 +89,45 @@ def test_dropout_is_read_from_outputs_and_gradients() -> None:
 
 @pytest.mark.slow
 def test_dropout_that_the_gradient_does_not_share_is_found() -> None:
-    assert dropout_of(on_stand_in(OtherBits), CALL)["gradient drops otherwise"] > 0.2
+    assert TRIAL.dropout(on_stand_in(OtherBits), CALL)["gradient drops otherwise"] > 0.2
 
 
-def test_a_wrong_form_gets_no_record(monkeypatch) -> None:
-    monkeypatch.setattr(forms_check, "errors_of", lambda form, call: {"context": 0.5})
-    verdict = verify(form("naive"), CALL)
-    assert verdict.passed is False
-    assert verdict.record is None
-    assert "context is off by 5.0e-01" in verdict.answer
-    monkeypatch.setattr(forms_check, "errors_of", lambda form, call: {"context": float("nan")})
-    assert verify(form("naive"), CALL).passed is False
+@dataclass(frozen=True)
+class Told(AttentionTrial):
+    """Finds what it is told."""
+
+    relative: bool = True
+    off: float = 0.0
+    otherwise: float = 0.0
+
+    def errors(self, form, call):
+        return {"d query": 0.0, "context": self.off}
+
+    def dropout(self, form, call):
+        return {"kept": 0.75, "factor": 1.0, "gradient drops otherwise": self.otherwise}
 
 
-def test_wrong_dropout_gets_no_record(monkeypatch) -> None:
-    monkeypatch.setattr(forms_check, "errors_of", lambda form, call: {"context": 0.0})
-    monkeypatch.setattr(
-        forms_check, "dropout_of", lambda *_: {"kept": 0.75, "factor": 1.0, "gradient drops otherwise": 0.1}
-    )
-    verdict = verify(form("naive"), CALL)
+@pytest.mark.parametrize("off", [0.5, float("inf")])
+def test_a_wrong_form_gets_no_record(off: float) -> None:
+    verdict = verify(form("naive"), CALL, Told(off=off))
     assert (verdict.passed, verdict.record) == (False, None)
+    assert f"context is off by {off:.1e}" in verdict.answer
+
+
+def test_wrong_dropout_gets_no_record() -> None:
+    verdict = verify(form("naive"), CALL, Told(otherwise=0.1))
+    assert (verdict.passed, verdict.record) == (False, None)
+    assert verdict.answer == "WRONG with dropout"
 
 
 def test_what_cannot_be_asked_decides_nothing() -> None:
     other = Implementation("linear", "x", ("cpu",), lambda call: None)
     assert verify(other, CALL).passed is None
-    verdict = verify(form("naive"), replace(CALL, device="ascend"))
-    assert verdict.passed is None or verdict.record is None
+    assert verify(form("naive"), replace(CALL, device="ascend"), Told()).passed is None
     assert verify(form("flash3"), CALL).answer.startswith("it runs on ascend, not on cpu")
 
 
-def test_every_unproven_form_for_ascend_is_asked_in_each_type() -> None:
+def test_every_unproven_form_for_ascend_is_asked_in_each_type_and_can_be_verified() -> None:
     names = [check.name for _, check in form_checks(DTYPES)]
     forms = {
         "attention": ("flash",),
@@ -129,10 +136,12 @@ def test_every_unproven_form_for_ascend_is_asked_in_each_type() -> None:
     }
     wanted = {f"{operation}-{form}-{dtype}" for operation in forms for form in forms[operation] for dtype in DTYPES}
     assert (len(names), set(names)) == (len(wanted), wanted)
+    assert set(forms) == set(TRIALS)
 
 
 def test_the_bound_is_that_of_the_forms_own_counts() -> None:
-    flash3, plain = bound_milliseconds(form("flash3"), "910B3"), bound_milliseconds(form("flash", "attention"), "910B3")
+    flash3 = bound_milliseconds(TRIALS["relative_attention"], form("flash3"), CALL)
+    plain = bound_milliseconds(TRIALS["attention"], form("flash", "attention"), CALL)
     # 21 vector operations a pair, of which 40 units do 64 in each of 1.8e9 cycles: longer than its bytes take
     assert plain == pytest.approx(21 * 16 * 12 * 512**2 / (40 * 64 * 1.8e9) * 1000, rel=0.01)
     assert plain > (12 * 2 * 16 * 512 * 12 * 64 + 2 * 1.125 * 16 * 12 * 512**2) / 1.6e12 * 1000

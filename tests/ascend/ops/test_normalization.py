@@ -6,6 +6,7 @@ Nothing here runs on Ascend.
 from __future__ import annotations
 
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import mindspore as ms
@@ -15,8 +16,10 @@ from mindspore import Tensor, nn, ops
 from mindspore.train import mind_ir_pb2
 
 from ms_plm.common.errors import UserError
-from ms_plm.kernels import Call, Kernels
+from ms_plm.kernels import Call, Implementation, Kernels
 from ms_plm.kernels.dropout import DropoutPlan
+from ms_plm_ascend.bringup.norm_trial import NormTrial, Problem
+from ms_plm_ascend.bringup.trial import dropout_is_right
 from ms_plm_ascend.ops.normalization import AddNorm
 
 OPERATION, FORM, SIZE, EPSILON = "dropout_add_layer_norm", "addnorm", 32, 1e-5
@@ -57,6 +60,14 @@ def test_it_is_the_layer_norm_of_the_sum() -> None:
     centred = total - total.mean(-1, keepdims=True)
     expected = centred / np.sqrt((centred**2).mean(-1, keepdims=True) + EPSILON) * WEIGHT + BIAS
     np.testing.assert_allclose(found, expected, rtol=0, atol=2e-6)
+
+
+def test_bring_up_finds_it_right_with_dropout() -> None:
+    call = Kernels(Call("cpu", compute="fp16", training=True), {"dropout": "hash"}).call
+    form = Implementation(OPERATION, FORM, ("cpu",), partial(AddNorm, operator=StandIn))
+    trial = NormTrial(problems=(Problem(64, 1e-3, 0.03),))
+    assert max(trial.errors(form, call).values()) < 1e-3
+    assert dropout_is_right(trial.dropout(form, call))
 
 
 def test_the_real_graph_holds_the_operator_and_its_gradient_once(tmp_path: Path) -> None:
