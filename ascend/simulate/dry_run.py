@@ -117,6 +117,8 @@ class DryRun:
             f"                   {graph.count(*PRODUCTS)} matrix products, {graph.count(*FLASH)} flash attention, "
             f"{graph.casts} casts ({graph.fused_casts} more inside {sum(fused.values())} fused groups), "
             f"{graph.count('AllReduce')} AllReduce",
+            f"  types            {found['types']}",
+            *(f"                   NOT THE POLICY'S: {finding}" for finding in found["wrong_types"]),
             "  kernels chosen",
         ]
         lines += [

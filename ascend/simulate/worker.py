@@ -22,7 +22,7 @@ from ms_plm.common.errors import UserError
 from ms_plm.common.files import replacing_file
 from ms_plm.config.loading import load_recipe
 from ms_plm.config.places import place
-from ms_plm.config.precision import policy_for
+from ms_plm.config.precision import PrecisionPolicy, policy_for
 from ms_plm.config.recipe import Recipe
 from ms_plm.data.masking import largest_count
 from ms_plm.kernels import Kernels
@@ -34,6 +34,8 @@ from ms_plm.training.hardware import open_device
 from ms_plm.training.parallel import join_messages
 from ms_plm.training.sharding import Sharding
 from ms_plm.training.step import TrainingStep, rng_maker
+from ms_plm_ascend.precision.mindir import export_operators
+from ms_plm_ascend.precision.walk import Walk, walk
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -68,7 +70,7 @@ def compile_step(recipe: Recipe, vocabulary: int, devices: int) -> dict:
     inputs = rng_maker(model)(shapes_only(recipe, batch))
     step(1e-4, weights, [inputs] * (2 if step.accumulate else 1))
     seconds = time.monotonic() - begun
-    return {
+    found = {
         "peak": int(ms.runtime.max_memory_allocated()),
         "parameters": sum(int(np.prod(p.shape)) for p in model.get_parameters()),
         "state": _state(model, step),
@@ -79,6 +81,20 @@ def compile_step(recipe: Recipe, vocabulary: int, devices: int) -> dict:
         "seconds": seconds,
         "chosen": [[operation, name, reason] for (operation, name), reason in sorted(kernels.chosen.items())],
     }
+    walked = walk_casts(recipe, model, policy)  # after memory was told: this one's model counts too
+    return {**found, "types": walked.describe(), "wrong_types": walked.findings}
+
+
+def walk_casts(recipe: Recipe, like: Model, policy: PrecisionPolicy) -> Walk:
+    """The casts of the same step with one layer and a small vocabulary: types depend on neither."""
+    changes: dict[str, object] = {"num_hidden_layers": 1, "vocab_size": 128}
+    for name in ("layer_heads", "layer_intermediate"):
+        if sizes := getattr(like.config, name):
+            changes[name] = sizes[:1]
+    model = Model(like.config.model_copy(update=changes), head_for(recipe.data.nsp), like.kernels)
+    step = build_step(recipe, PretrainingLoss(model, recipe.data.nsp), model, policy)
+    inputs = rng_maker(model)(shapes_only(recipe, 2))
+    return walk(export_operators(step.graphs(1e-4, [1.0] * len(step.loss.terms), inputs)), policy)
 
 
 def build_model(recipe: Recipe, vocabulary: int, kernels: Kernels) -> Model:

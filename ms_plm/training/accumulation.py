@@ -142,6 +142,11 @@ class Accumulation:
         self.take, self.update = TakeStep(sums), ApplyStep(sums, apply)
 
     @property
+    def first(self) -> nn.Cell:
+        """The cell that adds a micro-batch of the loss, or of its first part."""
+        return self._adds[0]
+
+    @property
     def totals(self) -> ParameterTuple:
         """The sums of the gradients."""
         return self._adds[0].sums.totals

@@ -14,7 +14,10 @@ from mindspore import Tensor, nn, ops
 from mindspore.ops.operations.math_ops import NPUClearFloatStatusV2, NPUGetFloatStatusV2
 
 LARGEST = float(np.finfo(np.float32).max)
-"""What an infinite norm is on a chip that saturates; a norm as large as that is not finite."""
+"""What infinity becomes on a chip that saturates."""
+FINITE = 1.8e19
+"""A norm as large as that is not finite: it is the root of a sum of squares that overflowed, and where overflow
+saturates that of `LARGEST`, about 1.84e19."""
 
 
 class NpuStatus(nn.Cell):

@@ -22,7 +22,7 @@ from ms_plm.kernels import Kernels
 from ms_plm.training.accumulation import Accumulation
 from ms_plm.training.forward import Forward, LossInParts
 from ms_plm.training.optimizer import Optimizer
-from ms_plm.training.overflow import LARGEST, watched
+from ms_plm.training.overflow import FINITE, LARGEST, watched
 from ms_plm.training.sharding import HandOut, Sharding
 
 
@@ -116,7 +116,7 @@ class ApplyGradients(nn.Cell):
     def construct(self, norm, gradients, learning_rate):
         """`norm` is that of all gradients, `gradients` are those of the optimizer's tensors; both times the scale."""
         scale = self.scale + 0.0
-        finite = norm < LARGEST  # neither NaN nor infinite, nor what infinity becomes where overflow saturates
+        finite = norm < FINITE  # neither NaN nor infinite, nor what infinity becomes where overflow saturates
         norm = norm / scale
         if finite:
             factor = 1.0 / scale
@@ -225,8 +225,7 @@ class TrainingStep:
             weights: of every term over the whole update and all processes; a term without weight counts nothing.
             micro_batches: arrays by name, with `rng` where the model drops values.
         """
-        inverse = Tensor(np.array([1.0 / w if w > 0 else 0.0 for w in weights], np.float32))
-        rate, inputs = Tensor(learning_rate, ms.float32), ()
+        inverse, rate, inputs = _inverse(weights), Tensor(learning_rate, ms.float32), ()
         if self.accumulate:
             for batch in micro_batches:
                 self.accumulation(inverse, self.tensors(batch))
@@ -239,6 +238,21 @@ class TrainingStep:
         applied = self._shard(rate, norm, *(gradients[number] for number in self.sharding.own))
         self._hand_out()  # a skipped update hands out what all have
         return StepResult(terms, *applied)
+
+    def graphs(
+        self, learning_rate: float, weights: Sequence[float], batch: Mapping[str, np.ndarray]
+    ) -> list[tuple[nn.Cell, tuple]]:
+        """The cells that an update compiles, with what each is called with: to be exported and looked at.
+
+        Raises:
+            ValueError: the loss is one in parts, or the optimizer's state is shared out.
+        """
+        if isinstance(self.loss, LossInParts) or self.sharding is not None:
+            raise ValueError("graphs() is for a loss in one part and a state that is not shared out")
+        inputs, rate = (_inverse(weights), *self.tensors(batch)), Tensor(learning_rate, ms.float32)
+        if self.accumulate:
+            return [(self.accumulation.first, inputs), (self._update, (rate,))]
+        return [(self._update, (rate, *inputs))]
 
     def tensors(self, batch: Mapping[str, np.ndarray]) -> list:
         """`rng` (one for each part where parts draw their own masks) and the arrays of the loss, on the device."""
@@ -260,6 +274,11 @@ class TrainingStep:
         """The values of `state()`, all of them on the first process; all processes must call it together."""
         counters = {self.optimizer.applied.name: self.optimizer.applied, **self.applier.counters()}
         return {**self.optimizer.collect(), **{name: counter.asnumpy() for name, counter in counters.items()}}
+
+
+def _inverse(weights: Sequence[float]) -> Tensor:
+    """Of the terms' weights; 0 where there is none."""
+    return Tensor(np.array([1.0 / w if w > 0 else 0.0 for w in weights], np.float32))
 
 
 def rng_maker(*models) -> Callable[[dict], dict]:

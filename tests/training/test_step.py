@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from mindspore import Parameter, Tensor, nn, ops
+from mindspore import Tensor, ops
+from scaled import KEPT, Register, Slope
 from tiny import LENGTH, MASKED, Trainer, micro_batch
 
 from ms_plm.config.recipe import OptimizerSection, TrainSection
@@ -104,19 +105,6 @@ def test_a_term_without_weight_counts_nothing(whole: Trainer) -> None:
     assert (whole.values()["first_moment.next_sentence.dense.weight"] == 0).all()
 
 
-class Slope(nn.Cell):
-    """w . x summed over the rows: the gradient of w is the sum of x."""
-
-    terms, inputs = ("slope",), ("x",)
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.weight = Parameter(Tensor(np.array([1.0, -2.0, 3.0], np.float32)), name="dense.weight")
-
-    def construct(self, rng, x):
-        return ops.stack((ops.reduce_sum(x * self.weight),))
-
-
 class Scaled:
     """A step over `Slope` with a loss scale that doubles after three good updates."""
 
@@ -134,9 +122,6 @@ class Scaled:
     def state(self) -> dict[str, np.ndarray]:
         values = {name: parameter.asnumpy().copy() for name, parameter in self.step.state().items()}
         return {**values, "weight": self.loss.weight.asnumpy().copy()}
-
-
-KEPT = ("weight", "first_moment.dense.weight", "second_moment.dense.weight", "applied_updates")
 
 
 @pytest.mark.parametrize(("accumulate", "bad"), [(False, np.inf), (True, np.nan)])
@@ -227,28 +212,13 @@ def test_half_precision_begins_where_full_precision_does(whole: Trainer, half: T
     np.testing.assert_allclose(_run(half, 3), _run(whole, 3), rtol=2e-3)
 
 
-class _Register(nn.Cell):
-    """Stands in for a chip's register: what is to be read lies in a parameter, and clearing is counted."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.word = Parameter(Tensor(np.zeros((), np.float32)), name="word", requires_grad=False)
-        self.cleared = Parameter(Tensor(np.zeros((), np.float32)), name="cleared", requires_grad=False)
-
-    def clear(self, after):
-        return ops.assign_add(self.cleared, ops.depend(Tensor(np.ones((), np.float32)), after))
-
-    def read(self, after):
-        return ops.depend(self.word, after) + 0.0
-
-
 @pytest.mark.parametrize("accumulate", [False, True])
 def test_where_overflow_saturates_the_register_decides(accumulate: bool) -> None:
     """Gradients stay finite; the update is skipped and the scale halved all the same, and the next one is applied."""
     registers = []
 
-    def register() -> _Register:
-        registers.append(_Register())
+    def register() -> Register:
+        registers.append(Register())
         return registers[-1]
 
     step = Scaled(accumulate=accumulate, status=register)

@@ -31,6 +31,8 @@ def plan(batch: int, gigabytes: float, chip: str = "910B2", recompute: bool = Fa
         "micro_batch": batch,
         "micro_batches": 2,
         "policy": "products in float16",
+        "types": "softmax float32; products float16",
+        "wrong_types": ["Log in loss: loss takes float16, not float32"],
         "seconds": 1.0,
         "chosen": [["linear", "reference", "asked for; passed over: native"]],
     }
@@ -45,6 +47,8 @@ def test_a_plan_tells_memory_kernels_and_what_it_does_not_know():
     assert "6 kernels: 4 aclnn, 2 fused" in text
     assert "1 casts (2 more inside 2 fused groups)" in text
     assert "linear                   reference (asked for)" in text
+    assert "softmax float32; products float16" in text
+    assert "NOT THE POLICY'S: Log in loss: loss takes float16" in text
     assert "Not told: values" in text
 
 
@@ -109,7 +113,9 @@ def test_flash3_is_six_flash_kernels_a_layer_and_products_run_on_aclnn():
     run = dry_run(load_recipe(NAME, [*SMALL, 'impl.kernels={"relative_attention": "flash3"}', "data.max_length=256"]))
     assert run.graph.count("FlashAttentionScore") == run.graph.count("FlashAttentionScoreGrad") == 3
     assert run.graph.kinds["aclnn"]["MatMul"] == run.graph.count("MatMul") > 0
-    assert run.graph.count("Softmax") == 0
+    assert run.graph.count("Softmax") == 2  # of the losses
+    assert run.found["wrong_types"] == []
+    assert "layer_norm float32; loss float32; reductions float32; optimizer float32; products float16" in run.describe()
     chosen = {operation: name for operation, name, _ in run.found["chosen"]}
     assert chosen["relative_attention"] == "flash3"
 
