@@ -11,9 +11,10 @@ from ms_plm.kernels import Call, Implementation, Kernels
 from ms_plm.kernels.choice import implementations
 from ms_plm.kernels.verified import Record, code_of
 from ms_plm_ascend.bringup.attention_trial import AttentionTrial
-from ms_plm_ascend.bringup.check import TOLERANCE, Check, Verdict
+from ms_plm_ascend.bringup.check import Check, Verdict
 from ms_plm_ascend.bringup.norm_trial import NormTrial
 from ms_plm_ascend.bringup.operators import Operators
+from ms_plm_ascend.bringup.optimizer_trial import OptimizerTrial
 from ms_plm_ascend.bringup.trial import Trial, dropout_is_right, milliseconds
 from ms_plm_ascend.roofline.bounds import bound
 
@@ -21,6 +22,7 @@ TRIALS: dict[str, Trial] = {
     "attention": AttentionTrial(relative=False),
     "relative_attention": AttentionTrial(relative=True),
     "dropout_add_layer_norm": NormTrial(),
+    "optimizer_update": OptimizerTrial(),
 }
 """Operation -> how its forms are verified. A form of another operation cannot be."""
 
@@ -42,12 +44,12 @@ def verify(form: Implementation, call: Call, trial: Trial | None = None, repeats
         return Verdict(None, f"there is no definition of {form.operation} in float64 here")
     if reason := form.declines(call):
         return Verdict(None, f"it {reason}")
-    figures, limit = trial.errors(form, call), TOLERANCE[call.compute]
+    figures, limit = trial.errors(form, call), trial.tolerance(call)
     worst = max(figures, key=figures.__getitem__)
     if not figures[worst] <= limit:
         return Verdict(False, f"WRONG: {worst} is off by {figures[worst]:.1e}, allowed are {limit:.0e}", figures)
     dropout = trial.dropout(form, call)
-    if not dropout_is_right(dropout):
+    if dropout is not None and not dropout_is_right(dropout):
         return Verdict(False, "WRONG with dropout", {**figures, **dropout})
     taken, least = milliseconds(trial, form, call, repeats), bound_milliseconds(trial, form, call)
     record = Record(
@@ -65,7 +67,7 @@ def verify(form: Implementation, call: Call, trial: Trial | None = None, repeats
         bound_milliseconds=least,
     )
     answer = f"right to {figures[worst]:.1e}; {taken:.2f} ms, at least {least:.2f} by the model ({least / taken:.0%})"
-    return Verdict(True, answer, {**figures, **dropout, "ms": taken, "bound ms": least}, record.model_dump())
+    return Verdict(True, answer, {**figures, **(dropout or {}), "ms": taken, "bound ms": least}, record.model_dump())
 
 
 def call_for(operators: Operators) -> Call:

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 
 import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn, ops
 
 from ms_plm.kernels import Call, Implementation
+from ms_plm_ascend.bringup.check import TOLERANCE
 from ms_plm_ascend.roofline.counts import Work
 
 DROPPED = 0.25
@@ -58,14 +60,19 @@ class Trial(ABC):
     def errors(self, form: Implementation, call: Call) -> dict[str, float]:
         """Largest errors of outputs and gradients against float64, by name; see `oracle.error`."""
 
-    @abstractmethod
-    def dropout(self, form: Implementation, call: Call) -> dict[str, float]:
+    def tolerance(self, call: Call) -> float:
+        """What every error must stay below."""
+        return TOLERANCE[call.compute]
+
+    def dropout(self, form: Implementation, call: Call) -> dict[str, float] | None:
         """With a probability of `DROPPED`: the share that is `KEPT`, the `FACTOR` on it as a share of what it should
-        be, and the share of entries that the gradient treats otherwise than the forward pass (`OTHERWISE`)."""
+        be, and the share of entries that the gradient treats otherwise than the forward pass (`OTHERWISE`); None: the
+        operation drops nothing."""
+        return None
 
     @abstractmethod
-    def timed(self, form: Implementation, call: Call) -> tuple[Measured, tuple[Tensor | None, ...]]:
-        """What is timed, without dropout: a cell and its inputs."""
+    def timed(self, form: Implementation, call: Call) -> Callable[[], Tensor]:
+        """What is timed, without dropout: a run, and one of its results to wait for."""
 
     @abstractmethod
     def work(self, form: Implementation, call: Call) -> Work:
@@ -79,12 +86,10 @@ def dropout_is_right(figures: dict[str, float]) -> bool:
 
 
 def milliseconds(trial: Trial, form: Implementation, call: Call, repeats: int = 20) -> float:
-    """Median time of forward and gradient."""
-    cell, inputs = trial.timed(form, call)
-    times = []
+    """Median time of what a trial times."""
+    run, times = trial.timed(form, call), []
     for _ in range(repeats + 3):
         begun = time.perf_counter()
-        _, found = cell(*inputs)
-        found[0].reshape((-1,))[:1].asnumpy()  # waits for the device, and copies next to nothing
+        run().reshape((-1,))[:1].asnumpy()  # waits for the device, and copies next to nothing
         times.append(1000 * (time.perf_counter() - begun))
     return float(np.median(times[3:]))

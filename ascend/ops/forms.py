@@ -4,6 +4,7 @@ from ms_plm_ascend.ops.ascendc import IMPLEMENTATIONS as ASCENDC
 from ms_plm_ascend.ops.flash import IMPLEMENTATIONS as FLASH
 from ms_plm_ascend.ops.flash3 import IMPLEMENTATIONS as FLASH3
 from ms_plm_ascend.ops.normalization import IMPLEMENTATIONS as NORMALIZATION
+from ms_plm_ascend.ops.optimizer import IMPLEMENTATIONS as OPTIMIZER
 from ms_plm_ascend.ops.triton import IMPLEMENTATIONS as TRITON
 
-IMPLEMENTATIONS = (*FLASH, *FLASH3, *NORMALIZATION, *TRITON, *ASCENDC)
+IMPLEMENTATIONS = (*FLASH, *FLASH3, *NORMALIZATION, *OPTIMIZER, *TRITON, *ASCENDC)

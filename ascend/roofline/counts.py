@@ -24,6 +24,8 @@ WIDTH = 2
 FULL = 4
 TILE = 128
 """Queries and keys that a fused attention takes at a time; blocks without a wanted pair are left out."""
+ADAMW = 28.0
+"""Bytes a weight: value, both moments and gradient read, the first three written."""
 EXTRA = 16
 """Columns beside a clipped region's vectors in `flash3`."""
 
@@ -275,7 +277,7 @@ def update(step: Step) -> list[Work]:
     weights = float(parameter_count(step.config))
     added = 12.0 * step.forwards + 4.0 if step.forwards > 1 else 0.0
     checked = 2 * 4.0
-    passes = 28.0 + 8.0 + 12.0 if step.optimizer == "lamb" else 28.0
+    passes = ADAMW + 8.0 + 12.0 if step.optimizer == "lamb" else ADAMW
     made = [
         Work("gradients added", "optimizer", vector=weights * step.forwards, bytes=added * weights),
         Work("finite, norm", "optimizer", vector=4 * weights, bytes=checked * weights),

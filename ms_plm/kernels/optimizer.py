@@ -58,7 +58,7 @@ _SIGNATURE = (*["Tensor"] * 6, "Number", "Number", "Bool", "Number", *["Tensor"]
 """Of every rule: what all tensors share, then one tensor's own `decays`, `rates`, values, moments and gradient."""
 
 
-def _share(rate, share):
+def share_of(rate, share):
     """`rate` times a number that is known when the graph is compiled; 1 costs nothing."""
     return rate if share == 1.0 else rate * share
 
@@ -70,7 +70,7 @@ _adamw = ops.MultitypeFuncGraph("adamw")
 def _(
     factor, rate, decay_rate, root_1, root_2, epsilon, beta1, beta2, decays, share, parameter, first, second, gradient
 ):
-    rate, decay_rate = _share(rate, share), _share(decay_rate, share)
+    rate, decay_rate = share_of(rate, share), share_of(decay_rate, share)
     gradient = gradient * factor
     m = beta1 * first + (1.0 - beta1) * gradient
     v = beta2 * second + (1.0 - beta2) * gradient * gradient
@@ -90,7 +90,7 @@ _adam = ops.Adam()
 def _(
     factor, rate, decay_rate, power_1, power_2, epsilon, beta1, beta2, decays, share, parameter, first, second, gradient
 ):
-    rate, decay_rate = _share(rate, share), _share(decay_rate, share)
+    rate, decay_rate = share_of(rate, share), share_of(decay_rate, share)
     if decays:
         ops.assign(parameter, parameter * (1.0 - decay_rate))
     return _adam(parameter, first, second, power_1, power_2, rate, beta1, beta2, epsilon, gradient * factor)[0]
@@ -101,7 +101,7 @@ _lamb = ops.MultitypeFuncGraph("lamb")
 
 @_lamb.register(*_SIGNATURE)
 def _(factor, rate, decay, root_1, root_2, epsilon, beta1, beta2, decays, share, parameter, first, second, gradient):
-    rate = _share(rate, share)
+    rate = share_of(rate, share)
     gradient = gradient * factor
     m = beta1 * first + (1.0 - beta1) * gradient
     v = beta2 * second + (1.0 - beta2) * gradient * gradient
@@ -124,7 +124,7 @@ _lamb_nezha = ops.MultitypeFuncGraph("lamb_nezha")
 
 @_lamb_nezha.register(*_SIGNATURE)
 def _(factor, rate, decay, root_1, root_2, epsilon, beta1, beta2, decays, share, parameter, first, second, gradient):
-    rate = _share(rate, share)
+    rate = share_of(rate, share)
     gradient = gradient * factor
     m = beta1 * first + (1.0 - beta1) * gradient
     v = beta2 * second + (1.0 - beta2) * gradient * gradient
@@ -185,13 +185,13 @@ def _fused(
     return OptimizerUpdate(call, options, decays, rates, fused=True)
 
 
-def _adamw_only(options: OptimizerSection | None = None, **arguments) -> str | None:
+def adamw_only(options: OptimizerSection | None = None, **arguments) -> str | None:
     return None if options is None or options.name == "adamw" else f"computes AdamW, not {options.name.upper()}"
 
 
 IMPLEMENTATIONS = (
     Implementation("optimizer_update", "reference", ALL_DEVICES, OptimizerUpdate),
-    Implementation("optimizer_update", "fused_adam", ("cpu", "gpu"), _fused, preference=10, serves=_adamw_only),
+    Implementation("optimizer_update", "fused_adam", ("cpu", "gpu"), _fused, preference=10, serves=adamw_only),
     Implementation("gradient_norm", "reference", ALL_DEVICES, GradientNorm),
     Implementation("gradient_norm", "matmul", ("cpu",), _matmul_norm, preference=10),
 )

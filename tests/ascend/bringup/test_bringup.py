@@ -96,7 +96,7 @@ def answering(monkeypatch, **verdicts: Verdict) -> list[str]:
 def test_everything_is_asked_and_written_down(monkeypatch, tmp_path: Path, capsys) -> None:
     asked = answering(monkeypatch, attention_flash_fp16=Verdict(True, "right", {"context": 1e-4}, RECORD))
     assert main(["--out", str(tmp_path)]) == 0
-    assert len(asked) == 8 + 2 * 7  # the open questions, and seven forms in fp16 and bf16
+    assert len(asked) == 8 + 2 * 8  # the open questions, and eight forms in fp16 and bf16
     (record,) = read_records(tmp_path / "verified.json")
     assert record == Record(**RECORD)
     report = (tmp_path / "bringup.md").read_text()

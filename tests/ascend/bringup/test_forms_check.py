@@ -133,6 +133,7 @@ def test_every_unproven_form_for_ascend_is_asked_in_each_type_and_can_be_verifie
         "attention": ("flash",),
         "relative_attention": ("flash3", "triton", "ascendc"),
         "dropout_add_layer_norm": ("addnorm", "triton", "ascendc"),
+        "optimizer_update": ("adam_weight_decay",),
     }
     wanted = {f"{operation}-{form}-{dtype}" for operation in forms for form in forms[operation] for dtype in DTYPES}
     assert (len(names), set(names)) == (len(wanted), wanted)
