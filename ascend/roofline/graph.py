@@ -106,6 +106,8 @@ def work_of(node: Node) -> Work:
     if node.name in VIEWS:
         return Work(node.name, "view")
     moved = sum(shape.bytes for shape in (*node.inputs, *node.outputs))
+    if node.name == "Assign":
+        moved = 2 * sum(shape.bytes for shape in node.outputs)  # the target is not read
     if node.name in PRODUCTS:
         return Work(node.name, "gemm", products=_products(node), bytes=moved)
     if node.name in FLASH:
@@ -137,6 +139,23 @@ def _cost(name: str) -> int:
 def count_graph(nodes: Iterable[Node]) -> list[Work]:
     """The work of a graph, one entry a primitive."""
     return [work for work in merge(map(work_of, nodes)) if work.group != "view"]
+
+
+def read_step(folder: str | Path) -> tuple[list[Node], list[Node]]:
+    """Nodes of all compiled graphs in a folder: forward and gradients, and the update.
+
+    MindSpore makes a graph of each branch of an `if`: those without a product are the update's.
+
+    Raises:
+        UserError: there is no graph, or one that cannot be counted.
+    """
+    paths = sorted(Path(folder).glob("**/graph_build_*.ir"))
+    if not paths:
+        raise UserError(f"{folder}: no graph_build_*.ir; MindSpore writes them with MS_DEV_SAVE_GRAPHS=2.")
+    parts: tuple[list[Node], list[Node]] = ([], [])
+    for nodes in map(read_ir, paths):
+        parts[0 if any(node.name in PRODUCTS for node in nodes) else 1].extend(nodes)
+    return parts
 
 
 def read_messages(path: str | Path) -> list[tuple[str, float]]:

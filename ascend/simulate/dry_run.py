@@ -134,13 +134,14 @@ class DryRun:
         return f"DOES NOT FIT: take {' or '.join(ways)}"
 
 
-def dry_run(recipe: Recipe, chip: str = "910B2", devices: int = 1) -> DryRun:
+def dry_run(recipe: Recipe, chip: str = "910B2", devices: int = 1, graphs: Path | None = None) -> DryRun:
     """Compile a recipe's training step for a chip, in a process of its own.
 
     Args:
         recipe: its data need not be there.
         chip: as `ms-plm doctor --soc` takes it.
         devices: how many train together; the step is that of the first.
+        graphs: a folder for the graphs as they would be executed, in MindSpore's IR; see `roofline.graph.read_step`.
 
     Raises:
         UserError: the recipe's kind or kernels cannot be compiled for the chip, the step does not divide over the
@@ -158,6 +159,9 @@ def dry_run(recipe: Recipe, chip: str = "910B2", devices: int = 1) -> DryRun:
         arguments = [str(folder / "recipe.yaml"), str(vocabulary[0]), str(devices), str(folder / "result.json")]
         environment = {**os.environ, **stubs.environment(target, devices)}
         environment |= {"GLOG_v": "1", "MS_SUBMODULE_LOG_v": "{DEVICE:1}", "PYTHONUNBUFFERED": "1"}
+        if graphs is not None:  # the last pass alone: all of them fill a gigabyte with one small layer
+            environment |= {"MS_DEV_SAVE_GRAPHS": "2", "MS_DEV_DUMP_IR_PASSES": "graph_build"}
+            environment["MS_DEV_SAVE_GRAPHS_PATH"] = str(graphs)
         _compile([sys.executable, "-m", "ms_plm_ascend.simulate.worker", *arguments], environment, folder)
         found = json.loads((folder / "result.json").read_text())
         if "error" in found:

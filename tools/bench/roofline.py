@@ -7,12 +7,18 @@ published step times against their bounds, then ours by chip and form of attenti
 
     python tools/bench/roofline.py
     python tools/bench/roofline.py nezha_large_pretrain_ascend --batch 96 --length 512 --chips 910B3
+    python tools/bench/roofline.py --compiled --length 128 --chips 910B3         # counts beside the compiled step's
     python tools/bench/roofline.py --ir graph_build_0_0182.ir --chips 910B3      # counts of a compiled graph instead
+
+`--compiled` compiles the recipe's step for Ascend on this machine (as a dry run does; one to three minutes each) and
+prints what the counts take for granted beside what the graph holds.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -24,7 +30,8 @@ from ms_plm.config.loading import load_recipe
 from ms_plm.config.model import ModelConfig
 from ms_plm_ascend.roofline.bounds import Bound, bounds, rates
 from ms_plm_ascend.roofline.counts import Step, Work, count, useful_products
-from ms_plm_ascend.roofline.graph import read_ir, work_of
+from ms_plm_ascend.roofline.graph import Node, read_ir, read_step, work_of
+from ms_plm_ascend.simulate.dry_run import dry_run
 
 VOCABULARY = 21128
 EFFICIENCY = 0.6
@@ -40,6 +47,13 @@ PLANS = {
     "one fused kernel, fused LayerNorm": {"attention": "fused", "fused": True},
 }
 """What ours can be built with, for relative positions."""
+
+KERNELS = {
+    "stock operators": {},
+    "flash3": {"relative_attention": "flash3"},
+    "flash3, fused LayerNorm": {"relative_attention": "flash3", "dropout_add_layer_norm": "addnorm"},
+}
+"""`impl.kernels` of the plans that a machine without a device can compile."""
 
 
 class Published(NamedTuple):
@@ -146,13 +160,49 @@ def show_ours(name: str, config: ModelConfig, batch: int, length: int, chips: li
         print(f"         the best {verdict(best, chip)}")
 
 
+def _works(nodes: list[Node]) -> list[Work]:
+    return [work for work in map(work_of, nodes) if work.group != "view"]
+
+
+def _totals(works: list[Work], chip: Chip) -> tuple[float, float, float, float]:
+    """GFLOP, vector Gop, GB, and ms of bounds."""
+    products, vector, moved = (sum(work[place] for work in works) / 1e9 for place in (2, 3, 4))
+    return products, vector, moved, 1000 * sum(part.seconds for part in bounds(works, chip))
+
+
+def show_compiled(name: str, changes: list[str], step: Step, chip: Chip, plan: str) -> None:
+    """The counts beside those of the graphs that MindSpore compiles, for one device."""
+    sizes = {"data.max_length": step.length, "train.batch": step.batch, "impl.micro_batch": step.batch}
+    more = {**sizes, "impl.kernels": json.dumps(KERNELS[plan])} if KERNELS[plan] else sizes
+    recipe = load_recipe(name, [*changes, *(f"{key}={value}" for key, value in more.items())])
+    with tempfile.TemporaryDirectory() as folder:
+        run = dry_run(recipe, chip.name, graphs=Path(folder))
+        compiled = [_works(nodes) for nodes in read_step(folder)]
+    works = count(replace(step, devices=1, **PLANS[plan]))
+    model = [[work for work in works if (work.name == step.optimizer) is update] for update in (False, True)]
+    print(
+        f"\n{name}, {step.batch} x {step.length}, {plan}: counted | compiled for {chip.name}, {run.graph.size} kernels"
+    )
+    print(f"  {'':<24}{'GFLOP':>20}{'vector Gop':>20}{'GB':>20}{'bound, ms':>20}")
+    for title, *pair in zip(("forward, gradients, norm", "update"), model, compiled, strict=True):
+        both = zip(*(_totals(part, chip) for part in pair), strict=True)
+        print(f"  {title:<24}" + "".join(f"{f'{left:.1f} | {right:.1f}':>20}" for left, right in both))
+    found = _figures([work for part in compiled for work in part], chip, 0.0)
+    show_parts(found, "The longest of the compiled step", rows=10)
+
+
+def _short(name: str) -> str:
+    """The name of a fused group can be a hundred letters long."""
+    return name if len(name) <= 28 else f"{name[:25]}..."
+
+
 def show_parts(found: Figures, title: str, rows: int = 14) -> None:
     print(f"\n{title}")
     print(f"  {'operation':<28} {'ms':>8} {'by':<7} {'GFLOP':>10} {'GB':>8}")
     for part in found.parts[:rows]:
         work = part.work
         print(
-            f"  {work.name:<28} {1000 * part.seconds:>8.2f} {part.part:<7} {work.products / 1e9:>10.1f} "
+            f"  {_short(work.name):<28} {1000 * part.seconds:>8.2f} {part.part:<7} {work.products / 1e9:>10.1f} "
             f"{work.bytes / 1e9:>8.2f}"
         )
 
@@ -163,25 +213,35 @@ def main() -> None:
     parser.add_argument("--batch", type=int, help="sequences a device and update; default: 256 or 96, fewer if longer")
     parser.add_argument("--length", type=int, nargs="+", default=[128, 512])
     parser.add_argument("--chips", nargs="+", default=list(TRAINING), metavar="CHIP")
+    parser.add_argument(
+        "--compiled", nargs="*", metavar="PLAN", choices=KERNELS, help="compile these plans; default: stock operators"
+    )
+    parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="of the recipe, with --compiled")
     parser.add_argument("--ir", type=Path, nargs="+", metavar="FILE", help="count graph_build_N_*.ir files instead")
     args = parser.parse_args()
     chips = [chip_named(name) for name in args.chips]
     if args.ir:
         for chip in chips:
             nodes = [node for path in args.ir for node in read_ir(path)]
-            found = _figures([work for work in map(work_of, nodes) if work.group != "view"], chip, 0.0)
+            found = _figures(_works(nodes), chip, 0.0)
             moved, products = (sum(part.work[place] for part in found.parts) for place in (4, 2))
             title = f"{len(nodes)} nodes on {chip.name}: at least {1000 * found.seconds:.2f} ms"
             show_parts(found, f"{title}, {products / 1e9:.1f} GFLOP, {moved / 1e9:.2f} GB", rows=30)
         return
-    show_published()
+    if args.compiled is None:
+        show_published()
     for name in args.recipes or ("nezha_base_pretrain_ascend", "nezha_large_pretrain_ascend"):
-        recipe = load_recipe(name)
+        recipe = load_recipe(name, args.set)
         config = recipe.model.build(VOCABULARY)
         for length in args.length:
             batch = args.batch or max(1, BATCHES.get(config.hidden_size, 96) * 128 // length)
-            show_ours(name, config, batch, length, chips, recipe.train.optimizer.name)
             step = Step(config, batch, length, batch * masked_count(length), optimizer=recipe.train.optimizer.name)
+            if args.compiled is not None:
+                for chip in chips:
+                    for plan in args.compiled or ["stock operators"]:
+                        show_compiled(name, args.set, step, chip, plan)
+                continue
+            show_ours(name, config, batch, length, chips, recipe.train.optimizer.name)
             best, last = replace(step, attention="flash3", fused=True), chips[-1]
             show_parts(figures(best, last), f"{name}, length {length}, flash3 and fused LayerNorm on {last.name}")
 

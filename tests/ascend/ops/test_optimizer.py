@@ -56,6 +56,7 @@ def test_six_updates_follow_the_float64_optimizer() -> None:
             assert np.abs(found.asnumpy() - right).max() <= 3e-6 * np.abs(right).max(), found.name
 
 
+@pytest.mark.slow
 def test_the_real_graph_has_one_operator_a_tensor_in_fp32() -> None:
     policy = policy_for("fp16", "ascend", "910A")
     operators = exported(policy, "910A", {OPERATION: FORM})

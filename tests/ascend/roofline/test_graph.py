@@ -11,7 +11,7 @@ import pytest
 
 from ms_plm.common.errors import UserError
 from ms_plm_ascend.roofline.counts import Step, attention, gemms
-from ms_plm_ascend.roofline.graph import Shape, count_graph, read_ir, read_messages, work_of
+from ms_plm_ascend.roofline.graph import Node, Shape, count_graph, read_ir, read_messages, read_step, work_of
 
 ROOT = Path(__file__).resolve().parents[3]
 LINES = """\
@@ -56,6 +56,22 @@ def test_operations_and_bytes_by_hand(ir: Path) -> None:
     assert flash.products == 10 * (2 * 16 * 3 * 8) * 24
     assert (reduced.link, reduced.group) == (400, "exchange")
     assert (view.bytes, view.group) == (0, "view")
+
+
+def test_a_target_of_an_assignment_is_written_and_not_read() -> None:
+    tensor = Shape("Float32", (10,))
+    assert work_of(Node("Assign", (tensor, tensor), (tensor,))).bytes == 2 * 40
+    assert work_of(Node("AssignAdd", (tensor, tensor), (tensor,))).bytes == 3 * 40
+
+
+def test_a_step_is_its_graphs_with_products_and_the_update_without(tmp_path: Path, ir: Path) -> None:
+    node = "  %0(CNode_1) = PrimFunc_Assign(%para1_w, %1)"
+    update = f"{node}\n      : (<Tensor[Float32], (4)>) -> (<Tensor[Float32], (4)>)\n"
+    (tmp_path / "graph_build_1_0002.ir").write_text(update)
+    forward, rest = read_step(tmp_path)
+    assert (len(forward), [node.name for node in rest]) == (6, ["Assign"])
+    with pytest.raises(UserError, match=r"no graph_build_\*.ir"):
+        read_step(tmp_path / "none")
 
 
 def test_equal_primitives_are_added_up_and_views_left_out(ir: Path) -> None:
