@@ -8,11 +8,17 @@ from __future__ import annotations
 import math
 
 import mindspore as ms
-from mindspore import nn, ops
+from mindspore import Tensor, nn, ops
 
 _SQRT_HALF = math.sqrt(0.5)
 _INV_SQRT_2PI = 1 / math.sqrt(2 * math.pi)
 _TANH_SCALE = math.sqrt(2 / math.pi)
+
+
+def _constants(*values: float) -> tuple[Tensor, ...]:
+    """As tensors: a product with a number of Python is an operator (`Muls`) that is joined with no other on an Ascend
+    device; compiled for one, it and what it kept apart were a sixth of what a layer of NEZHA-base moves."""
+    return tuple(Tensor(value, ms.float32) for value in values)
 
 
 class GeluErf(nn.Cell):
@@ -53,15 +59,25 @@ class GeluTanh(nn.Cell):
 class ReferenceGeluErf(nn.Cell):
     """x Phi(x) with automatic gradient."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.half, self.root = _constants(0.5, _SQRT_HALF)
+
     def construct(self, x):
-        return 0.5 * x * (1.0 + ops.erf(x * _SQRT_HALF))
+        half, root = self.half.astype(x.dtype), self.root.astype(x.dtype)
+        return half * x * (1.0 + ops.erf(x * root))
 
 
 class ReferenceGeluTanh(nn.Cell):
     """The tanh approximation with automatic gradient."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.twice, self.cubic = _constants(2 * _TANH_SCALE, 0.044715)
+
     def construct(self, x):
-        return x * ops.sigmoid(2 * _TANH_SCALE * (x + 0.044715 * (x * x * x)))
+        twice, cubic = self.twice.astype(x.dtype), self.cubic.astype(x.dtype)
+        return x * ops.sigmoid(twice * (x + cubic * (x * x * x)))
 
 
 class Tanh(nn.Cell):
