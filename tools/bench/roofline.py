@@ -180,9 +180,8 @@ def show_compiled(name: str, changes: list[str], step: Step, chip: Chip, plan: s
         compiled = [_works(nodes) for nodes in read_step(folder)]
     works = count(replace(step, devices=1, **PLANS[plan]))
     model = [[work for work in works if (work.name == step.optimizer) is update] for update in (False, True)]
-    print(
-        f"\n{name}, {step.batch} x {step.length}, {plan}: counted | compiled for {chip.name}, {run.graph.size} kernels"
-    )
+    plan = f"{plan}: {run.graph.size} kernels, {run.peak:.1f} GB at the peak"
+    print(f"\n{name}, {step.batch} x {step.length} on {chip.name}, {plan}; counted | compiled")
     print(f"  {'':<24}{'GFLOP':>20}{'vector Gop':>20}{'GB':>20}{'bound, ms':>20}")
     for title, *pair in zip(("forward, gradients, norm", "update"), model, compiled, strict=True):
         both = zip(*(_totals(part, chip) for part in pair), strict=True)
