@@ -102,9 +102,9 @@ def test_a_plan_is_the_same_twice_and_recomputing_lowers_it():
     first, again = (dry_run(load_recipe(NAME, SMALL)) for _ in range(2))
     assert first.found["peak"] == again.found["peak"]
     assert first.graph.kinds == again.graph.kinds
-    deep = [*SMALL, "model.num_hidden_layers=4", "data.max_length=256"]
+    deep = ["model.num_hidden_layers=4", *SMALL[1:], "data.max_length=256"]
     kept, recomputed = (dry_run(load_recipe(NAME, [*deep, f"impl.recompute={on}"])) for on in ("false", "true"))
-    assert recomputed.found["peak"] < 0.8 * kept.found["peak"]
+    assert recomputed.found["peak"] < 0.85 * kept.found["peak"]
     assert recomputed.graph.count("MatMul") > kept.graph.count("MatMul")
 
 
