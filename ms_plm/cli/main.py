@@ -31,7 +31,7 @@ VERBS = {
     "evaluate": "measure a model on held-out data",
     "predict": "fill in [MASK]",
     "attention": "draw what the heads of a model look at",
-    "search-subnet": "find the best sub-network of an elastic model within limits",
+    "search-subnet": "find the best part of an elastic model",
     "extract": "take a sub-network out of an elastic model",
     "convert": "turn a published checkpoint into a model folder, and back",
     "export": "write a model as a file for deployment",

@@ -81,9 +81,10 @@ def test_the_log_names_the_optimizer_that_runs(caplog: pytest.LogCaptureFixture,
     assert not update.fused
     assert [record.message for record in caplog.records if "optimizer_update" in record.message] == [
         "kernel optimizer_update: reference (fastest that serves this run; passed over: fused_adam computes AdamW, "
-        "not LAMB; native needs a library that cannot be had: no compiler)",
+        "not LAMB; native needs a library that cannot be had: no compiler; adam_weight_decay runs on ascend, not on "
+        "cpu)",
         "kernel optimizer_update: fused_adam (fastest that serves this run; passed over: native needs a library that "
-        "cannot be had: no compiler)",
+        "cannot be had: no compiler; adam_weight_decay runs on ascend, not on cpu)",
     ]
 
 
