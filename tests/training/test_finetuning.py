@@ -92,6 +92,7 @@ def test_files_of_your_own_are_scored_and_predicted_as_the_recipe_says(whole: Pa
     assert [json.loads(line)["prediction"] for line in lines] == ["glad", "sad"]
 
 
+@pytest.mark.slow
 def test_a_run_that_was_cut_goes_on_bit_for_bit(recipe: Path, whole: Path, tmp_path: Path, monkeypatch) -> None:
     update, calls = TrainingStep.__call__, [0]
 

@@ -52,6 +52,7 @@ def test_four_micro_batches_are_one_batch(whole: Trainer) -> None:
             assert np.abs(last[name] - last_parts[name]).max() <= 1e-5, name
 
 
+@pytest.mark.slow
 def test_twenty_steps_are_the_same_with_reference_kernels(whole: Trainer) -> None:
     """Rounding differs, nothing else: the losses agree to 2e-6 of themselves."""
     reference = Trainer("reference")
