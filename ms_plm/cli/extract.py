@@ -11,8 +11,8 @@ NAME = "extract"
 HELP = "take a sub-network out of an elastic model (DynaBERT): a smaller, ordinary model folder"
 EPILOG = """\
 examples:
-  ms-plm extract runs/dynabert_sst2_final --width 0.5 --depth 0.75 --output half
-  ms-plm extract runs/dynabert_sst2_final --layers 0,2,4 --heads 6,4,8 --intermediate 768,512,1024 --output mine
+  ms-plm extract runs/dynabert_base_sst2_final --width 0.5 --depth 0.75 --output half
+  ms-plm extract runs/dynabert_base_sst2_final --layers 0,2,4 --heads 6,4,8 --intermediate 768,512,1024 --output mine
   ms-plm evaluate half glue/SST-2        what it is worth; train on with ms-plm run RECIPE model.from=half
 
 A width keeps the first heads and neurons of every layer (recipes of kind elastic put the most important ones first), a
@@ -23,17 +23,12 @@ depth keeps layers floor(i / depth): of 12 at 0.75 all but 3, 7 and 11. Layers c
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", metavar="FOLDER", help="model or run folder of the elastic model")
     parser.add_argument("--output", metavar="FOLDER", required=True, help="the new model folder")
-    add_shape_arguments(parser)
-    parser.add_argument("--overwrite", action="store_true", help="replace a folder that is there")
-
-
-def add_shape_arguments(parser: argparse.ArgumentParser) -> None:
-    """What is taken."""
     parser.add_argument("--width", type=float, default=None, metavar="SHARE", help="of heads and neurons (default 1)")
     parser.add_argument("--depth", type=float, default=None, metavar="SHARE", help="of layers (default 1)")
     parser.add_argument("--layers", type=_numbers, metavar="0,2,4", help="layer by layer: those that are kept, from 0")
     parser.add_argument("--heads", type=_numbers, metavar="6,4,8", help="heads of each")
     parser.add_argument("--intermediate", type=_numbers, metavar="768,512,1024", help="neurons of each")
+    parser.add_argument("--overwrite", action="store_true", help="replace a folder that is there")
 
 
 def _numbers(text: str) -> list[int]:

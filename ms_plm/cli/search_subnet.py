@@ -23,9 +23,9 @@ NAME = "search-subnet"
 HELP = "find the sub-network of an elastic model (DynaBERT) that is best within limits of size, FLOPs or latency"
 EPILOG = """\
 examples:
-  ms-plm search-subnet runs/dynabert_sst2_final glue/SST-2                        the table of all widths and depths
-  ms-plm search-subnet runs/dynabert_sst2_final glue/SST-2 --max-flops 2e9 --picture tradeoff.png
-  ms-plm search-subnet runs/dynabert_sst2_final glue/SST-2 --max-latency-ms 15 --evaluations 60 --output small
+  ms-plm search-subnet runs/dynabert_base_sst2_final glue/SST-2                        the table of all widths and depths
+  ms-plm search-subnet runs/dynabert_base_sst2_final glue/SST-2 --max-flops 2e9 --picture tradeoff.png
+  ms-plm search-subnet runs/dynabert_base_sst2_final glue/SST-2 --max-latency-ms 15 --evaluations 60 --output small
 
 Widths and depths are those that the model was trained for, unless given. With --evaluations, widths are then bred layer
 by layer within the limits; without, the best of the grid is chosen. --output writes the choice as a model folder.

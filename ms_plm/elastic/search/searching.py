@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from ms_plm.common.errors import UserError
 from ms_plm.config.model import ModelConfig
 from ms_plm.config.search import EvolutionSection
 from ms_plm.distill.search.evolution import generations
 from ms_plm.elastic.figures import Cost, cost
-from ms_plm.elastic.search.space import Gene, WidthSpace
+from ms_plm.elastic.search.space import STEPS, Gene, WidthSpace
 from ms_plm.elastic.subnetworks import SubNetwork
 
 log = logging.getLogger(__name__)
@@ -88,7 +88,6 @@ class Found:
     grid: tuple[Candidate, ...]
     tried: tuple[Candidate, ...] = ()
     chosen: Candidate | None = None
-    notes: tuple[str, ...] = field(default=())
 
 
 class Search:
@@ -173,7 +172,7 @@ class Search:
         return tried
 
     def _check_smallest(self) -> None:
-        least = SubNetwork.listed(self.config, (0,), (1,), (max(1, self.config.intermediate_size // 8),))
+        least = SubNetwork.listed(self.config, (0,), (1,), (max(1, self.config.intermediate_size // STEPS),))
         if exceeded := self._exceeded(least):
             raise UserError(
                 f"no sub-network is within the limits: one layer with one head still has {'; '.join(exceeded)}. Most "
