@@ -23,7 +23,7 @@ NAME = "search-subnet"
 HELP = "find the sub-network of an elastic model (DynaBERT) that is best within limits of size, FLOPs or latency"
 EPILOG = """\
 examples:
-  ms-plm search-subnet runs/dynabert_base_sst2_final glue/SST-2                        the table of all widths and depths
+  ms-plm search-subnet runs/dynabert_base_sst2_final glue/SST-2                   the table of all widths and depths
   ms-plm search-subnet runs/dynabert_base_sst2_final glue/SST-2 --max-flops 2e9 --picture tradeoff.png
   ms-plm search-subnet runs/dynabert_base_sst2_final glue/SST-2 --max-latency-ms 15 --evaluations 60 --output small
 
