@@ -30,6 +30,7 @@ EXTRAS = {
     "tf": ["tensorflow>=2.16"],  # converting TensorFlow checkpoints: their reader
     "test": [
         "pytest>=7.4",
+        "pytest-xdist>=3.5",  # files of tests side by side: compiling graphs takes one core
         "hypothesis>=6.80",
         "networkx>=3.1",
         "ruff>=0.17,<0.18",

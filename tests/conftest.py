@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,10 @@ from hypothesis import settings
 # a busy machine makes any example late
 settings.register_profile("shared machine", deadline=None)
 settings.load_profile("shared machine")
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # processes that share the cores must not wait for each other's threads; before MindSpore is imported
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -52,7 +52,7 @@ def test_both_languages_show_the_same_commands():
     ("name", "command"),
     [
         ("quickstart", "pip install '.[zh]' && ms-plm run quickstart"),
-        ("tests", "pip install -e '.[test,zh,runtime,viz]' && pytest"),
+        ("tests", "pip install -e '.[test,zh,runtime,viz]' && pytest -n 2"),
     ],
 )
 def test_ci_runs_what_the_readme_says(name, command):
