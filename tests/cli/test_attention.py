@@ -37,7 +37,6 @@ def test_the_picture_shows_what_the_numbers_say(tmp_path, capsys, monkeypatch):
         np.testing.assert_array_equal(images[f"bert, layer 1, head {head}"], found[0, place])
 
 
-@pytest.mark.slow
 def test_sub_networks_of_an_elastic_model_stand_side_by_side(tmp_path, capsys):
     pytest.importorskip("matplotlib")
     picture, numbers = tmp_path / "maps.png", tmp_path / "maps.json"

@@ -105,7 +105,6 @@ def test_the_student_keeps_its_projections_and_loads_without_them(general: Path)
     assert not [name for name, _ in model.parameters_and_names() if "projection" in name]
 
 
-@pytest.mark.slow
 def test_a_distillation_that_was_cut_goes_on_bit_for_bit(general: Path, tmp_path: Path, monkeypatch) -> None:
     update, calls = TrainingStep.__call__, [0]
 
@@ -146,7 +145,6 @@ def test_the_second_stage_teaches_the_task(teacher: Path, inside: Path, tmp_path
     assert open_folder(tmp_path / "run/model").projection is None
 
 
-@pytest.mark.slow
 def test_answers_that_were_asked_for_once_teach_the_same(teacher: Path, inside: Path, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr("ms_plm.distill.answers.default_cache_folder", lambda: tmp_path / "cache")
     losses, steps = "{prediction: {temperature: 2}, labels: 0.5}", {"train.steps": 6, "log.every": 1}

@@ -67,7 +67,7 @@ def expected(of, parts, original: bool) -> tuple[np.ndarray, np.ndarray]:
     return heads, into + out
 
 
-@pytest.mark.parametrize("accumulate", ["none", pytest.param("original", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("accumulate", ["none", "original"])
 def test_importance_equals_finite_differences(accumulate):
     whole, rows = model(training=True), samples()
     found = importance(TextLoss(whole), rows, (LENGTH,), 3, accumulate)

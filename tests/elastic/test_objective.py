@@ -144,7 +144,6 @@ def test_masks_that_are_made_on_the_host_are_one_for_each_sub_network():
     assert len(masks[0]) > len(masks[1])
 
 
-@pytest.mark.slow
 def test_a_teacher_of_the_same_width_answers_for_each_width_once():
     same = Elastic({"widths": (1.0, 0.5), "depths": (1.0, 0.67), "subnetworks": ()}, width="same")
     answers = [id(cell) for cell in same.loss.shared]

@@ -51,7 +51,7 @@ def test_the_most_important_heads_and_neurons_come_first():
     np.testing.assert_array_equal(layer.output.weight.asnumpy()[:, 0], output[:, neuron])
 
 
-@pytest.fixture(scope="module", params=[pytest.param("roberta", marks=pytest.mark.slow), "nezha"])
+@pytest.fixture(scope="module", params=["roberta", "nezha"])
 def taken(request):
     """A whole model, a view of a part of it, and the part by itself."""
     whole = model(request.param)

@@ -128,7 +128,6 @@ class _Logits(nn.Cell):
         return self.model.masked_logits(self.model.masked_rows(hidden, positions))
 
 
-@pytest.mark.slow
 def test_logits_name_those_of_a_head_with_one_kind() -> None:
     batch = micro_batch(np.arange(2))
     ids, positions = Tensor(batch["input_ids"]), Tensor(batch["masked_positions"])

@@ -9,7 +9,6 @@ import sys
 import time
 from pathlib import Path
 
-import pytest
 import tiny_run
 
 import ms_plm
@@ -70,7 +69,6 @@ def _alive_in(folder: Path) -> list[int]:
     return found
 
 
-@pytest.mark.slow
 def test_repeats_of_a_real_run(base: Path, tmp_path: Path) -> None:
     """The first seed was run before, by itself; the second one is run here, in a process."""
     whole, folder = tiny_run.whole_run(base), tmp_path / "run"

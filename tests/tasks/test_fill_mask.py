@@ -49,7 +49,6 @@ def test_probabilities_are_the_softmax_of_the_models_logits_at_each_mask(nezha):
         assert [c["probability"] for c in mask["candidates"]] == pytest.approx(expected[order], abs=1e-5)
 
 
-@pytest.mark.slow
 def test_a_text_is_filled_alike_alone_and_among_others(nezha):
     model, tokenizer = nezha
     words = _words(tokenizer, 40)
@@ -97,7 +96,6 @@ def test_a_model_without_a_masked_lm_head_is_refused():
         fill_masks(model, tokenizer, ["[MASK]"])
 
 
-@pytest.mark.slow
 def test_rows_of_a_padded_embedding_table_are_no_candidates(nezha, tmp_path):
     model, tokenizer = load(padded_folder(tmp_path / "padded"), head="masked_lm")
     text = "a [MASK] b"

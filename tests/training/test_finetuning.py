@@ -92,7 +92,6 @@ def test_files_of_your_own_are_scored_and_predicted_as_the_recipe_says(whole: Pa
     assert [json.loads(line)["prediction"] for line in lines] == ["glad", "sad"]
 
 
-@pytest.mark.slow
 def test_a_run_that_was_cut_goes_on_bit_for_bit(recipe: Path, whole: Path, tmp_path: Path, monkeypatch) -> None:
     update, calls = TrainingStep.__call__, [0]
 
@@ -122,7 +121,6 @@ def test_training_ends_when_it_helps_no_more(recipe: Path, tmp_path: Path) -> No
     assert (tmp_path / "run" / "model" / "config.json").is_file()
 
 
-@pytest.mark.slow
 def test_fresh_weights_keep_configuration_and_vocabulary_only(recipe: Path, tmp_path: Path, base: Path) -> None:
     changes = {"train.steps": 1, "model.fresh": True, "train.optimizer.learning_rate": 1e-12}
     ms_plm.run(recipe, {**changes, "output.folder": str(tmp_path / "run")})

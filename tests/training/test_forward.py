@@ -87,7 +87,7 @@ def close(got: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> None:
         assert error <= max(1e-5 * np.abs(value).max(), 1e-7), f"{name}: {error}"
 
 
-@pytest.mark.parametrize("kernels", ["auto", pytest.param("reference", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kernels", ["auto", "reference"])
 def test_gradients_are_those_of_two_passes_with_the_table_moved_in_between(kernels: str) -> None:
     problem = Problem(kernels)
     table, plain, adversarial = problem.named[TABLE], problem.cell(Forward), problem.cell(problem.adversarial)

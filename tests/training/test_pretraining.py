@@ -19,7 +19,6 @@ def run(base: Path, folder: Path, **overrides: object):
     return ms_plm.run(base / "tiny.yaml", {**overrides, "output.folder": str(folder)})
 
 
-@pytest.mark.slow
 def test_a_half_precision_run_goes_on_through_an_overflow(base: Path, tmp_path: Path, monkeypatch) -> None:
     update, calls = TrainingStep.__call__, [0]
 

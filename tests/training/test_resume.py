@@ -61,7 +61,6 @@ def copy(folder: Path, to: Path) -> Path:
     return to
 
 
-@pytest.mark.slow
 def test_an_exception_in_mid_epoch_costs_nothing_but_time(base, whole, tmp_path, monkeypatch) -> None:
     def fail() -> None:
         raise RuntimeError("no more memory")

@@ -176,7 +176,7 @@ class Process:
         return {name: value.asnumpy().copy() for name, value in {**self.named, **state}.items()}
 
 
-@pytest.mark.parametrize("accumulate", [pytest.param(False, marks=pytest.mark.slow), True])
+@pytest.mark.parametrize("accumulate", [False, True])
 def test_three_processes_update_what_one_does_also_after_an_overflow(monkeypatch, accumulate: bool) -> None:
     monkeypatch.setattr(step_module, "HandOut", Nothing)
     monkeypatch.setattr(step_module, "AddOverRanks", Copies)

@@ -52,7 +52,6 @@ def test_four_micro_batches_are_one_batch(whole: Trainer) -> None:
             assert np.abs(last[name] - last_parts[name]).max() <= 1e-5, name
 
 
-@pytest.mark.slow
 def test_twenty_steps_are_the_same_with_reference_kernels(whole: Trainer) -> None:
     """Rounding differs, nothing else: the losses agree to 2e-6 of themselves."""
     reference = Trainer("reference")
@@ -187,7 +186,6 @@ def test_without_a_loss_scale_a_broken_update_is_skipped_too() -> None:
     assert (after["loss_scale"], after["skipped_updates"]) == (1.0, 1)
 
 
-@pytest.mark.slow
 def test_half_precision_learns_through_an_overflow(half: Trainer) -> None:
     half.restart()
     losses, finite, scales = [], [], []

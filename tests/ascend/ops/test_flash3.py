@@ -41,13 +41,7 @@ def _cell(case: Case, factors) -> nn.Cell:
     return FlashAttention(CALL, **options) if case.reach is None else Flash3(CALL, reach=case.reach, **options)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=pytest.mark.slow if name in ("padded", "one row beyond the band", "dropout") else ())
-        for name in CASES
-    ],
-)
+@pytest.mark.parametrize("name", CASES)
 def test_three_calls_joined_are_attention_and_its_gradients(name: str) -> None:
     case = CASES[name]
     given = problem(case)
