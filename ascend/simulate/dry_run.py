@@ -43,7 +43,7 @@ class DryRun:
 
     Attributes:
         recipe, chip, devices: what for.
-        vocabulary: its size, and where it comes from.
+        vocabulary: where its size comes from.
         found: what the worker told.
         graph: the kernels.
     """
@@ -51,7 +51,7 @@ class DryRun:
     recipe: Recipe
     chip: Chip
     devices: int
-    vocabulary: tuple[int, str]
+    vocabulary: str
     found: dict
     graph: Graph
 
@@ -86,7 +86,6 @@ class DryRun:
             "recipe": self.recipe.name,
             "chip": self.chip.name,
             "devices": self.devices,
-            "length": self.recipe.data.max_length,
             "recompute": self.recipe.impl.recompute,
             "peak_gb": self.peak,
             "allocated_gb": self.allocated,
@@ -104,9 +103,9 @@ class DryRun:
         lines = [
             f"Dry run of {recipe.name} for Ascend {self.chip.name}{group}: compiled in {found['seconds']:.0f} s, "
             "nothing was trained.",
-            f"  model            {found['parameters'] / 1e6:.1f} M parameters; vocabulary of {self.vocabulary[0]} "
-            f"({self.vocabulary[1]})",
-            f"  a forward        {found['micro_batch']} sequences of {recipe.data.max_length} tokens; "
+            f"  model            {found['parameters'] / 1e6:.1f} M parameters; vocabulary of {found['vocabulary']} "
+            f"({self.vocabulary})",
+            f"  a forward        {found['micro_batch']} sequences of {found['length']} tokens; "
             f"{found['micro_batches']} an update",
             f"  precision        {found['policy']}",
             f"  planned memory   {self.peak:.1f} GB at the peak ({self.allocated:.1f} GB without gaps between blocks), "
@@ -117,8 +116,9 @@ class DryRun:
             f"                   {graph.count(*PRODUCTS)} matrix products, {graph.count(*FLASH)} flash attention, "
             f"{graph.casts} casts ({graph.fused_casts} more inside {sum(fused.values())} fused groups), "
             f"{graph.count('AllReduce')} AllReduce",
-            f"  types            {found['types']}",
-            *(f"                   NOT THE POLICY'S: {finding}" for finding in found["wrong_types"]),
+            *([f"  types            {found['types']}"] if "types" in found else []),
+            *(f"                   NOT THE POLICY'S: {finding}" for finding in found.get("wrong_types", ())),
+            *(f"  note             {note}" for note in found["notes"]),
             "  kernels chosen",
         ]
         lines += [
@@ -138,7 +138,7 @@ def dry_run(recipe: Recipe, chip: str = "910B2", devices: int = 1, graphs: Path 
     """Compile a recipe's training step for a chip, in a process of its own.
 
     Args:
-        recipe: its data need not be there.
+        recipe: of a kind that trains. The data of pretraining need not be there; other kinds open data and models.
         chip: as `ms-plm doctor --soc` takes it.
         devices: how many train together; the step is that of the first.
         graphs: a folder for the graphs as they would be executed, in MindSpore's IR; see `roofline.graph.read_step`.
@@ -147,16 +147,16 @@ def dry_run(recipe: Recipe, chip: str = "910B2", devices: int = 1, graphs: Path 
         UserError: the recipe's kind or kernels cannot be compiled for the chip, the step does not divide over the
             devices, or this machine lacks what compiling needs.
     """
-    if recipe.kind != "pretrain":
-        raise UserError(f"a dry run compiles the step of pretraining; {recipe.name} is of kind {recipe.kind}.")
+    if recipe.kind == "search_layer_map":
+        raise UserError(f"a dry run compiles a training step; {recipe.name} (kind {recipe.kind}) makes many trainings.")
     target = chip_named(chip)
     recipe = recipe.model_copy(update={"impl": recipe.impl.model_copy(update={"device": "ascend"})})
     _check_division(recipe, devices)
-    vocabulary, stubs = vocabulary_of(recipe), build()
+    (size, source), stubs = vocabulary_of(recipe), build()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         save_resolved(recipe, folder / "recipe.yaml")
-        arguments = [str(folder / "recipe.yaml"), str(vocabulary[0]), str(devices), str(folder / "result.json")]
+        arguments = [str(folder / "recipe.yaml"), str(size), str(devices), str(folder / "result.json")]
         environment = {**os.environ, **stubs.environment(target, devices)}
         environment |= {"GLOG_v": "1", "MS_SUBMODULE_LOG_v": "{DEVICE:1}", "PYTHONUNBUFFERED": "1"}
         if graphs is not None:  # the last pass alone: all of them fill a gigabyte with one small layer
@@ -167,7 +167,7 @@ def dry_run(recipe: Recipe, chip: str = "910B2", devices: int = 1, graphs: Path 
         if "error" in found:
             raise UserError(found["error"])
         with (folder / "log").open(errors="replace") as lines:
-            return DryRun(recipe, target, devices, vocabulary, found, read_log(lines))
+            return DryRun(recipe, target, devices, source, found, read_log(lines))
 
 
 def for_command_line(recipe: Recipe, chip: str) -> str:
@@ -177,7 +177,9 @@ def for_command_line(recipe: Recipe, chip: str) -> str:
 
 
 def vocabulary_of(recipe: Recipe) -> tuple[int, str]:
-    """Size of a recipe's vocabulary, and where it was found."""
+    """Size of a recipe's vocabulary, and where it was found; of what it trains on a task, the models know it."""
+    if recipe.kind != "pretrain":
+        return 0, "the model's"
     parent = place(recipe.model.from_) if recipe.model.from_ else None
     if recipe.model.vocab_size:
         return recipe.model.vocab_size, "model.vocab_size"

@@ -2,24 +2,28 @@
 
     python -m ms_plm_ascend.simulate.worker RECIPE.yaml VOCABULARY_SIZE DEVICES RESULT.json
 
-Its environment is that of `stubs.Stubs.environment`. No data is read: only shapes matter, and nothing is computed.
+Its environment is that of `stubs.Stubs.environment`. Only shapes matter, and nothing is computed: pretraining reads no
+data; other kinds open theirs as training does, and take the longest micro-batch.
 """
 
 from __future__ import annotations
 
+import importlib
 import json
 import logging
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 
 import mindspore as ms
 import numpy as np
+from mindspore import nn
 
 from ms_plm.common.errors import UserError
 from ms_plm.common.files import replacing_file
+from ms_plm.config.elastic import ElasticMethod
 from ms_plm.config.loading import load_recipe
 from ms_plm.config.places import place
 from ms_plm.config.precision import PrecisionPolicy, policy_for
@@ -29,11 +33,14 @@ from ms_plm.kernels import Kernels
 from ms_plm.models.folder import load
 from ms_plm.models.model import Model
 from ms_plm.tasks.pretraining import PretrainingLoss, head_for
-from ms_plm.training.assembly import build_kernels, build_step, micro_batch, trained
+from ms_plm.training.assembly import build_step, micro_batch, trained
+from ms_plm.training.forward import LossInParts
 from ms_plm.training.hardware import open_device
 from ms_plm.training.parallel import join_messages
+from ms_plm.training.session import Context
 from ms_plm.training.sharding import Sharding
 from ms_plm.training.step import TrainingStep, rng_maker
+from ms_plm.workflow import KINDS
 from ms_plm_ascend.precision.mindir import export_operators
 from ms_plm_ascend.precision.walk import Walk, walk
 
@@ -50,6 +57,22 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
+@dataclass(frozen=True)
+class First:
+    """The first process of a job whose others are not there."""
+
+    ranks: int
+    rank: int = 0
+    main: bool = True
+
+    def barrier(self) -> None:
+        """Wait for nobody."""
+
+    def sum(self, values):
+        """Of one process."""
+        return values
+
+
 def compile_step(recipe: Recipe, vocabulary: int, devices: int) -> dict:
     """Compile and call one update of a recipe, as the first of `devices`; memory in bytes, time in seconds."""
     device = open_device(recipe.impl)
@@ -59,30 +82,54 @@ def compile_step(recipe: Recipe, vocabulary: int, devices: int) -> dict:
 
         communication.init()
         join_messages(recipe.impl.parallel)
-    kernels = build_kernels(recipe, device, policy, 0, devices)
-    model = build_model(recipe, vocabulary, kernels)
-    batch = micro_batch(recipe, devices)
-    step = build_step(
-        recipe, PretrainingLoss(model, recipe.data.nsp), model, policy, devices, sharding(recipe, model, devices)
-    )
+    recipe, notes = plain(recipe)
+    context = Context(recipe, device, policy, First(devices))
+    model, loss, inputs = opened(context, vocabulary)
+    step = build_step(recipe, loss, model, policy, devices, sharding(recipe, model, devices))
     begun = time.monotonic()
-    weights = [1.0] * len(step.loss.terms)
-    inputs = rng_maker(model)(shapes_only(recipe, batch))
-    step(1e-4, weights, [inputs] * (2 if step.accumulate else 1))
-    seconds = time.monotonic() - begun
+    step(1e-4, [1.0] * len(loss.terms), [inputs] * (2 if step.accumulate else 1))
+    seconds, batch = time.monotonic() - begun, micro_batch(recipe, devices)
     found = {
         "peak": int(ms.runtime.max_memory_allocated()),
         "parameters": sum(int(np.prod(p.shape)) for p in model.get_parameters()),
+        "vocabulary": model.config.vocab_size,
         "state": _state(model, step),
         "micro_batch": batch,
         "micro_batches": max(1, recipe.train.batch // (batch * devices)),
+        "length": inputs["input_ids"].shape[1],
         "accumulates": step.accumulate,
         "policy": policy.summary,
         "seconds": seconds,
-        "chosen": [[operation, name, reason] for (operation, name), reason in sorted(kernels.chosen.items())],
+        "chosen": [[operation, name, reason] for (operation, name), reason in sorted(model.kernels.chosen.items())],
+        "notes": notes,
     }
+    if recipe.kind != "pretrain":
+        return found
     walked = walk_casts(recipe, model, policy)  # after memory was told: this one's model counts too
     return {**found, "types": walked.describe(), "wrong_types": walked.findings}
+
+
+def opened(context: Context, vocabulary: int) -> tuple[Model, nn.Cell | LossInParts, dict]:
+    """The model of a recipe, the loss over it and the largest micro-batch."""
+    recipe = context.recipe
+    if recipe.kind == "pretrain":
+        model = build_model(recipe, vocabulary, context.kernels())
+        inputs = shapes_only(recipe, micro_batch(recipe, context.parallel.ranks))
+        return model, PretrainingLoss(model, recipe.data.nsp), rng_maker(model)(inputs)
+    job = importlib.import_module(KINDS[recipe.kind]).open_job(context)
+    return job.model, job.loss, job.loader.largest()
+
+
+def plain(recipe: Recipe) -> tuple[Recipe, list[str]]:
+    """A recipe without what would compute something before the first update, and what to know of that."""
+    method, notes, changes = recipe.method, [], {}
+    teacher = getattr(method, "teacher", None)
+    if teacher is not None and teacher.cache:
+        changes["teacher"] = teacher.model_copy(update={"cache": False})
+        notes.append("the teacher is in this step; training reads its answers (method.teacher.cache) and needs less")
+    if isinstance(method, ElasticMethod):
+        changes["rewire"] = method.rewire.model_copy(update={"on": "none"})
+    return recipe.model_copy(update={"method": method.model_copy(update=changes)}) if changes else recipe, notes
 
 
 def walk_casts(recipe: Recipe, like: Model, policy: PrecisionPolicy) -> Walk:
@@ -109,8 +156,7 @@ def sharding(recipe: Recipe, model: Model, devices: int) -> Sharding | None:
     """Of the optimizer's state, as the first process has it."""
     if devices == 1 or not recipe.impl.parallel.shard_optimizer:
         return None
-    group = SimpleNamespace(rank=0, ranks=devices)
-    return Sharding({name: parameter.shape for name, parameter in trained(model).items()}, group)
+    return Sharding({name: parameter.shape for name, parameter in trained(model).items()}, First(devices))
 
 
 def shapes_only(recipe: Recipe, batch: int) -> dict[str, np.ndarray]:

@@ -150,6 +150,11 @@ class BucketedLoader(Updates):
         """Updates in which every sample is seen once."""
         return -(-len(self.samples) // self.batch)
 
+    def largest(self) -> Arrays:
+        """A micro-batch, finished, that no other one of this process exceeds in length."""
+        longest = self.samples.lengths[_indices(self._updates_of(0))].max(1)
+        return self.load(int(longest.argmax())).micro_batches[0]
+
     def load(self, update: int, ready: Ready | None = None) -> Update:
         """Make one update in the calling thread; `ready` as in `MicroBatches`."""
         epoch, number = divmod(update, self.updates_per_epoch)

@@ -110,6 +110,10 @@ class Updates(ABC):
     def load(self, update: int, ready: Ready | None = None) -> Update:
         """Make one update in the calling thread; `ready` as in `MicroBatches`."""
 
+    def largest(self) -> Arrays:
+        """A micro-batch, finished, that no other one of this process exceeds in length."""
+        return self.load(0).micro_batches[0]
+
     def updates(self, start: int = 0, stop: int | None = None) -> Iterator[Update]:
         """Updates `start`, `start + 1` ... in order, up to but not including `stop`.
 

@@ -134,3 +134,9 @@ def test_evaluation_sees_every_sample_once_from_the_shortest_on():
 def test_evaluation_takes_samples_longer_than_all_of_training():
     lengths = [arrays["input_ids"].shape[1] for _, arrays in in_order(samples(LENGTHS), (16, 32), 16)]
     assert max(lengths) == LENGTHS.max()
+
+
+def test_the_largest_micro_batch_is_of_the_greatest_length_in_every_process():
+    for rank in range(2):
+        made = loader(batch=8, micro_batch=2, rank=rank, ranks=2)
+        assert made.largest()["input_ids"].shape == (2, padded_lengths(LENGTHS)[-1])

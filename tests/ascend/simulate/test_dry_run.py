@@ -30,13 +30,16 @@ def plan(batch: int, gigabytes: float, chip: str = "910B2", recompute: bool = Fa
         "parameters": 5_000_000,
         "micro_batch": batch,
         "micro_batches": 2,
+        "length": 128,
+        "vocabulary": 512,
+        "notes": ["the teacher is in the step"],
         "policy": "products in float16",
         "types": "softmax float32; products float16",
         "wrong_types": ["Log in loss: loss takes float16, not float32"],
         "seconds": 1.0,
         "chosen": [["linear", "reference", "asked for; passed over: native"]],
     }
-    return DryRun(recipe, CHIPS[chip], 1, (512, "model.vocab_size"), found, graph)
+    return DryRun(recipe, CHIPS[chip], 1, "model.vocab_size", found, graph)
 
 
 def test_a_plan_tells_memory_kernels_and_what_it_does_not_know():
@@ -49,6 +52,9 @@ def test_a_plan_tells_memory_kernels_and_what_it_does_not_know():
     assert "linear                   reference (asked for)" in text
     assert "softmax float32; products float16" in text
     assert "NOT THE POLICY'S: Log in loss: loss takes float16" in text
+    assert "vocabulary of 512 (model.vocab_size)" in text
+    assert "16 sequences of 128 tokens; 2 an update" in text
+    assert "note             the teacher is in the step" in text
     assert "Not told: values" in text
 
 
@@ -81,9 +87,9 @@ def test_a_batch_that_does_not_divide_is_refused_before_anything_is_built(monkey
         dry_run(load_recipe(NAME, SMALL), devices=8)
 
 
-def test_other_kinds_of_training_are_refused_in_plain_words(capsys):
-    assert ms_plm(["run", "bert_base_sst2", "--dry-run-ascend"]) == 1
-    assert "compiles the step of pretraining; bert_base_sst2 is of kind finetune" in capsys.readouterr().err
+def test_what_is_no_training_is_refused_in_plain_words(capsys):
+    assert ms_plm(["run", "elm_small_search", "method.teacher.from=x", "--dry-run-ascend"]) == 1
+    assert "elm_small_search (kind search_layer_map) makes many trainings" in capsys.readouterr().err
 
 
 def test_the_command_line_refuses_chips_that_do_not_exist(capsys):
@@ -136,3 +142,39 @@ def test_gradients_travel_in_a_few_messages_and_shared_state_is_smaller():
 def test_a_form_that_cannot_serve_the_run_is_an_error_in_plain_words(capsys):
     assert main([NAME, "impl.precision=fp32", *SMALL[:5], "--batches", "16", "--forms", "flash3"]) == 1
     assert "relative_attention: flash3 cannot be used here" in capsys.readouterr().err
+
+
+DISTILL = """\
+kind: task_distill
+model: {{from: {moods}/run/model}}
+data:
+  own: {{train: {moods}/train.tsv, dev: {moods}/dev.tsv, text: sentence, label: mood}}
+  max_length: 16
+train: {{epochs: 1, batch: 16}}
+method: {{teacher: {{from: {moods}/run/model, cache: true}}, losses: {{prediction: 1}}}}
+"""
+ELASTIC = """\
+kind: elastic
+model: {{from: {moods}/run/model}}
+data:
+  own: {{train: {moods}/train.tsv, dev: {moods}/dev.tsv, text: sentence, label: mood}}
+  max_length: 16
+train: {{epochs: 1, batch: 16}}
+method: {{widths: [1.0, 0.5], depths: [1.0], teacher: {{from: {moods}/run/model}}, losses: {{prediction: 1}}}}
+"""
+
+
+@pytest.mark.slow
+def test_the_step_of_a_task_is_compiled_with_its_longest_batch_and_everyone_in_it(moods, tmp_path):
+    found = {}
+    for name, text in (("distill", DISTILL), ("elastic", ELASTIC), ("finetune", None)):
+        file = moods / "moods.yaml" if text is None else tmp_path / f"{name}.yaml"
+        if text is not None:
+            file.write_text(text.format(moods=moods), encoding="utf-8")
+        found[name] = dry_run(load_recipe(file, ["impl.precision=bf16"]))
+    assert {run.found["length"] for run in found.values()} == {8}
+    told = found["distill"].describe()
+    assert "note             the teacher is in this step" in told
+    assert "vocabulary of" in told
+    products = {name: run.graph.count("MatMul") for name, run in found.items()}
+    assert products["elastic"] > products["distill"] > products["finetune"] > 0
