@@ -10,7 +10,7 @@ checkpoint; --minutes ends the call after the job that passes them. The table is
     python tools/compare_distillation.py sst-2 ... --augmented sst2_augmented.jsonl
 
 TEACHER is a pretrained model folder, which is fine-tuned on the task first. Every setting trains the same student, on
-the same rows, and is scored by the best of its evaluations on the whole dev set (one an epoch).
+the same rows (or their variants), and is scored by the best of its evaluations on the whole dev set (one an epoch).
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class Comparison:
             return self.run(f"{name}/{seed}", "bert_base_sst2", {**shared, **fresh, "model.from": str(general)})
         distill = {**shared, "method.teacher.from": str(teacher)}
         if "augmented" in name:
-            distill |= {"data.augmented": str(args.augmented), "data.rows": None, "train.epochs": args.augmented_epochs}
+            distill |= {"data.augmented": str(args.augmented), "train.epochs": args.augmented_epochs}
         student: Path | None = general
         if "1" in name:
             inside = {**distill, "model.from": str(general)}

@@ -12,6 +12,7 @@ from pathlib import Path
 from ms_plm.cli.doctor import REQUIRED, version_problem
 from ms_plm.common.releases import cann_release
 from ms_plm.config.distillation import DistillMethod
+from ms_plm.config.elastic import ElasticMethod
 from ms_plm.config.places import place
 from ms_plm.config.recipe import Recipe
 from ms_plm.data.updates import sizes_that_would_do
@@ -145,13 +146,17 @@ _OF_DATA = {
     "general_distill": _of_pretraining,
     "finetune": _of_finetuning,
     "task_distill": _of_finetuning,
+    "elastic": _of_finetuning,
 }
 
 
 def _data(recipe: Recipe) -> list[str]:
+    if recipe.kind not in _OF_DATA:
+        return [f"{recipe.name}: recipes of kind {recipe.kind} start their processes themselves; use ms-plm run"]
     wanted, found = _OF_DATA[recipe.kind](recipe), []
-    if isinstance(recipe.method, DistillMethod):
-        wanted.append(("method.teacher.from", recipe.method.teacher.from_, "config.json"))
+    teacher = recipe.method.teacher if isinstance(recipe.method, (DistillMethod, ElasticMethod)) else None
+    if teacher is not None:
+        wanted.append(("method.teacher.from", teacher.from_, "config.json"))
     if recipe.model.from_:
         wanted.append(("model.from", recipe.model.from_, "config.json"))
     for key, value, inside in wanted:

@@ -27,7 +27,7 @@ examples:
   ms-plm evaluate runs/nezha_tiny_pretrain_zh prepared/zh --baselines --length 256 --json figures.json
 
   ms-plm evaluate runs/bert_base_sst2 glue/SST-2                      the dev set of the task it was trained on
-  ms-plm evaluate runs/bert_base_tnews clue/tnews --confusion confusion.png   numbers are beside it, in confusion.json
+  ms-plm evaluate runs/nezha_base_tnews clue/tnews --confusion confusion.png   numbers are beside it, in confusion.json
   ms-plm evaluate runs/bert_base_mnli glue/MNLI --split test_matched --predictions submission
   ms-plm evaluate runs/moods                                          the dev file of your own that its recipe names
   ms-plm evaluate runs/moods more.tsv --predictions out               another file of the same form

@@ -8,7 +8,7 @@ from typing import Any
 
 from ms_plm.cli.model_folder import open_model, trained_limits, trained_threshold
 from ms_plm.cli.picture_files import check_picture
-from ms_plm.cli.task_files import task_and_files
+from ms_plm.cli.task_files import labels_of, task_and_files
 from ms_plm.common.errors import UsageError, UserError
 from ms_plm.common.files import write_json
 
@@ -19,7 +19,7 @@ def evaluate_task(args: argparse.Namespace, folder: Path, head: str) -> int:
     Raises:
         UserError: the task, its files or its classes do not fit the model.
     """
-    from ms_plm.data.benchmarks import read_split, write_predictions
+    from ms_plm.data.benchmarks import is_labelled, read_split, write_predictions
     from ms_plm.data.buckets import padded_lengths
     from ms_plm.tasks.confusion import told_confusion
     from ms_plm.tasks.kinds import KINDS
@@ -27,6 +27,8 @@ def evaluate_task(args: argparse.Namespace, folder: Path, head: str) -> int:
 
     if args.confusion:
         check_picture("--confusion", args.confusion, needed=False)
+    if args.length is not None and args.length < 8:
+        raise UsageError(f"--length: expected at least 8 tokens, found {args.length}.")
     task, data = task_and_files(args, folder, head)
     strategy = KINDS[task.kind]
     if strategy.head != head:
@@ -39,12 +41,15 @@ def evaluate_task(args: argparse.Namespace, folder: Path, head: str) -> int:
     outputs = model.config.num_labels
     if strategy.labelled and (task.kind == "regression") != (outputs == 1):
         raise UserError(f"{task.name} is a task of {task.kind}, but {folder} has {outputs} outputs.")
-    labels = model.config.labels if strategy.labelled and outputs > 1 else None
+    labels = labels_of(model, task, folder)
     if args.confusion and labels is None:
         raise UsageError(f"--confusion: {task.name} is a task of {task.kind.replace('_', ' ')}, which has no classes.")
     kind, found = strategy(task, labels, trained_limits(model, args.length)), {}
-    for name in names:
-        split = read_split(task, data, name, labels)
+    splits = {name: read_split(task, data, name, labels) for name in names}
+    for name, split in splits.items():
+        if not args.predictions and not any(is_labelled(example) for example in split.examples):
+            raise UsageError(f"{name} of {task.name} has no labels to score by: give --predictions FOLDER.")
+    for name, split in splits.items():
         samples = kind.samples(split.examples, tokenizer)
         lengths = padded_lengths(samples.rows.lengths)
         evaluator = TaskEvaluator(model, kind, {name: (split, samples)}, lengths, args.batch)
@@ -58,8 +63,6 @@ def evaluate_task(args: argparse.Namespace, folder: Path, head: str) -> int:
         if args.predictions:
             Path(args.predictions).mkdir(parents=True, exist_ok=True)
             print(f"predictions of {name}: {write_predictions(task, split, predictions, args.predictions)}")
-        elif not figures:
-            raise UsageError(f"{name} of {task.name} has no labels to score by: give --predictions FOLDER.")
     if args.json:
         write_json(args.json, {"model": str(folder), "task": task.name, "data": str(data), "figures": found})
     return 0

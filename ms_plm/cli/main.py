@@ -29,7 +29,7 @@ VERBS = {
     "train-tokenizer": "build a vocabulary from text",
     "augment": "make variants of a task's training texts",
     "evaluate": "measure a model on held-out data",
-    "predict": "fill in [MASK]",
+    "predict": "fill in [MASK], classify, tag, answer, choose",
     "attention": "draw what the heads of a model look at",
     "search-subnet": "find the best part of an elastic model",
     "extract": "take a sub-network out of an elastic model",

@@ -105,9 +105,9 @@ def _classified(args: argparse.Namespace, folder: Path, texts: list[str]) -> lis
 
 def _tagged(args: argparse.Namespace, folder: Path, texts: list[str]) -> list[dict]:
     model, tokenizer = open_model(folder, args.device, head="token_classification")
-    from ms_plm.tasks.tagging import tag
+    from ms_plm.tasks.tagging import tag, words_for
 
-    return tag(model, tokenizer, texts, trained_limits(model, args.length).max_length)
+    return tag(model, tokenizer, texts, trained_limits(model, args.length).max_length, words_in=words_for(model))
 
 
 def _answered(args: argparse.Namespace, folder: Path, texts: list[str]) -> list[dict]:

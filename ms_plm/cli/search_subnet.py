@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ms_plm.cli.model_folder import add_device_argument, find_model_folder, head_of, open_model, quiet, trained_limits
 from ms_plm.cli.picture_files import check_picture
-from ms_plm.cli.task_files import task_and_files
+from ms_plm.cli.task_files import labels_of, task_and_files
 from ms_plm.common.errors import UsageError, UserError
 from ms_plm.common.files import write_json
 
@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-flops", type=float, metavar="N", help="of one forward of one sequence, such as 1e9")
     parser.add_argument("--max-latency-ms", type=float, metavar="MS", help="of one sequence")
     parser.add_argument("--latency", action="store_true", help="measure latency without limiting it")
-    parser.add_argument("--length", type=int, metavar="N", help="tokens of a sequence (default: as it was trained)")
+    parser.add_argument("--length", type=int, metavar="N", help="whose FLOPs and latency count (default: the longest)")
     parser.add_argument("--evaluations", type=int, default=0, metavar="N", help="sub-networks to try beyond the grid")
     parser.add_argument("--rounds", type=int, default=5, metavar="N", help="of measuring latency (default 5)")
     parser.add_argument("--batch", type=int, default=32, metavar="N", help="sequences at once; changes no figure")
@@ -76,6 +76,10 @@ def run(args: argparse.Namespace) -> int:
     if args.picture:
         check_picture("--picture", args.picture)
     folder = find_model_folder(args.folder)
+    if args.output:
+        from ms_plm.elastic.extraction import check_target
+
+        check_target(folder, Path(args.output), args.overwrite)
     head = head_of(folder)
     if head is None:
         raise UserError(f"{folder}: has no head for a task, so that sub-networks cannot be judged. Fine-tune it first.")
@@ -98,8 +102,10 @@ def _search(
     from ms_plm.tasks.kinds import KINDS
 
     task, data = task_and_files(args, folder, model.head)
-    labels = model.config.labels if KINDS[task.kind].labelled and model.config.num_labels > 1 else None
-    limits = trained_limits(model, args.length)
+    labels = labels_of(model, task, folder)
+    limits = trained_limits(model)
+    if args.length and model.limit is not None and args.length > model.limit:
+        raise UserError(f"--length: {args.length} tokens, but the model has {model.limit} positions.")
     kind = KINDS[task.kind](task, labels, limits)
     name = args.split or task.split_names("dev")[0]
     split = read_split(task, data, name, labels)
@@ -170,7 +176,8 @@ def _confirmed(search: Search, seconds: _Seconds, found: Found) -> Found:
             raise UserError("every sub-network that was told to be fast enough turned out too slow; raise the limit.")
         chosen = best_of(fitting)
         if chosen.measured:
-            return replace(found, chosen=chosen)
+            count = len(found.grid)
+            return replace(found, grid=tuple(pool[:count]), tried=tuple(pool[count:]), chosen=chosen)
         ahead = sorted((each for each in fitting if not each.measured), key=lambda each: -each.metric)[:3]
         seconds.measure([each.part for each in ahead])
         pool = [_timed(each, seconds) for each in pool]
@@ -185,12 +192,6 @@ def _show(args: argparse.Namespace, folder: Path, found: Found, metrics: tuple[s
         part = found.chosen.part
         lists = (f"--{n} {','.join(map(str, v))}" for n, v in _lists(part).items())
         print(f"\nchosen: {part.name}: ms-plm extract {args.folder} {' '.join(lists)} --output FOLDER")
-    if args.output:
-        from ms_plm.elastic.extraction import extract
-
-        with quiet():
-            extract(folder, args.output, found.chosen.part, args.overwrite)
-        print(f"The folder is {args.output}.")
     if args.json:
         write_json(args.json, {"model": str(folder), **as_dict(found)})
         print(f"Everything that was evaluated is in {args.json}.")
@@ -200,6 +201,12 @@ def _show(args: argparse.Namespace, folder: Path, found: Found, metrics: tuple[s
 
         save_figure(tradeoff_figure(**found_points(found, metrics[0])), args.picture)
         print(f"The picture is in {args.picture}.")
+    if args.output:
+        from ms_plm.elastic.extraction import extract
+
+        with quiet():
+            extract(folder, args.output, found.chosen.part, args.overwrite, found.chosen.figures)
+        print(f"The folder is {args.output}.")
 
 
 def _lists(part: SubNetwork) -> dict[str, tuple[int, ...]]:

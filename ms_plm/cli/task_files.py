@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ms_plm.cli.model_folder import recipe_of
-from ms_plm.common.errors import UsageError
+from ms_plm.common.errors import UsageError, UserError
 from ms_plm.common.files import read_json
 
 if TYPE_CHECKING:
     from ms_plm.data.benchmarks import BenchmarkTask
+    from ms_plm.models.model import Model
 
 OWN = "own"
 """What a model's provenance calls a task of your own files."""
@@ -24,6 +25,30 @@ def task_and_files(args: argparse.Namespace, folder: Path, head: str) -> tuple[B
         UsageError: nothing says which task, or where its files are.
     """
     return _own(args, folder) or _benchmark(args, folder, head)
+
+
+def labels_of(model: Model, task: BenchmarkTask, folder: Path) -> tuple[str, ...] | None:
+    """Classes in the order of a model's outputs; None where the task has none.
+
+    Labels that have no names (`LABEL_0` ...) are taken in the order of the task.
+
+    Raises:
+        UserError: they have no names, and the task does not tell them.
+    """
+    from ms_plm.tasks.kinds import KINDS
+
+    outputs = model.config.num_labels
+    if not KINDS[task.kind].labelled or outputs == 1:
+        return None
+    if model.config.labels:
+        return model.config.labels
+    if len(task.labels or ()) != outputs:
+        raise UserError(
+            f"{folder}: its {outputs} labels have no names, and {task.name} has {len(task.labels or ()) or 'no fixed'} "
+            "labels: write the classes into id2label of its config.json, in the order of its outputs."
+        )
+    print(f"the labels of {folder} have no names: taken in the order of {task.name}, {', '.join(task.labels)}.")
+    return task.labels
 
 
 def _benchmark(args: argparse.Namespace, folder: Path, head: str) -> tuple[BenchmarkTask, Path]:

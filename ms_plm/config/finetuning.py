@@ -18,6 +18,18 @@ class TextLimits(Section):
     max_answer: int = Field(30, ge=1, description="questions: tokens of the longest answer that is looked for")
 
 
+METRICS = {
+    "classification": ("accuracy", "f1", "macro_f1", "matthews"),
+    "regression": ("pearson", "spearman", "pearson_spearman"),
+    "tokens": ("entity_f1", "entity_macro_f1", "entity_precision", "entity_recall", "token_accuracy"),
+    "question_answering": (
+        *("squad_f1", "squad_em", "squad_has_answer_f1", "squad_no_answer_accuracy"),
+        *("cmrc_f1", "cmrc_em"),
+    ),
+}
+"""What a task of your own can be measured by, by its kind; see `ms_plm.evaluation.scoring`."""
+
+
 class OwnTaskSection(Section):
     """A task of your own: files, and which columns hold what.
 
@@ -47,6 +59,9 @@ class OwnTaskSection(Section):
         strange = sorted(given - allowed)
         if strange:
             raise ValueError(f"kind {self.kind} has no {', '.join(strange)}")
+        unknown = [name for name in self.metrics or () if name not in METRICS[self.kind]]
+        if unknown:
+            raise ValueError(f"kind {self.kind} has no metric {unknown[0]}; there are {', '.join(METRICS[self.kind])}")
         if self.kind in ("regression", "question_answering") and self.labels is not None:
             raise ValueError(f"kind {self.kind} has no labels")
         return self
@@ -65,7 +80,12 @@ class TaskDataSection(TextLimits):
     )
     lower_case: bool | None = Field(None, description="default: what the model's folder says")
     lengths: int = Field(6, ge=1, le=6, description="at most so many padded lengths, each a graph to compile")
-    rows: int | None = Field(None, gt=0, description="train on so many examples, drawn by train.seed; default: all")
+    rows: int | None = Field(
+        None,
+        gt=0,
+        description="train on so many examples, drawn by train.seed (with data.augmented: on their variants); default: "
+        "all",
+    )
     without_train_texts: bool = Field(False, description="leave out dev examples whose texts stand in the training set")
 
     @model_validator(mode="after")

@@ -12,7 +12,8 @@ from ms_plm.config.recipe import Recipe
 from ms_plm.config.suite import Suite
 
 _MAY_CHANGE = (
-    *("impl", "log", "output", "description", "name", "evaluate", "train.checkpoint", "train.budget_minutes"),
+    *("impl", "log", "output", "description", "name", "evaluate", "train.budget_minutes"),
+    *("train.checkpoint.every", "train.checkpoint.keep"),
     *("method.processes", "method.confirm", "method.evolution.evaluations"),
 )
 _MAY_MOVE = (
@@ -22,7 +23,7 @@ _MAY_MOVE = (
     "data.mindrecord",
     "data.tokenizer",
     "data.folder",
-    "data.own",
+    *("data.own.train", "data.own.dev", "data.own.test"),
     "model.from",
     "method.teacher.from",
 )

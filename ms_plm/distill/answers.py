@@ -36,7 +36,7 @@ def with_answers(
         samples: are trained on.
         kind: of the task.
         teacher: is asked, unless its answers to these samples are on disk.
-        fingerprint: of its weights.
+        fingerprint: of it.
         context: the processes share the work; the first one writes.
         folder: of the answers; default: `~/.cache/ms_plm/answers`.
     """

@@ -37,7 +37,7 @@ class Pair:
         teacher: the same; not trained.
         tokenizer: of both.
         objective: what is compared.
-        fingerprint: of the teacher's weights.
+        fingerprint: of the teacher's weights and configuration.
     """
 
     student: Model
@@ -99,7 +99,7 @@ def open_pair(
 
 
 def open_teacher(folder: str, head: str, labels: Sequence[str] | int | None = None) -> tuple[ModelFolder, str, str]:
-    """A teacher's folder, what messages call it, and a fingerprint of its weights.
+    """A teacher's folder, what messages call it, and a fingerprint of its weights and what is computed with them.
 
     Args:
         folder: as the recipe names it.
@@ -111,7 +111,8 @@ def open_teacher(folder: str, head: str, labels: Sequence[str] | int | None = No
     """
     opened, name = open_folder(place(folder)), f"method.teacher.from {folder}"
     _check_head(opened, name, head, labels)
-    return opened, name, sha256_file(opened.weights.path)
+    behaviour = opened.config.model_dump_json(exclude={"provenance"})
+    return opened, name, hashlib.sha256(f"{sha256_file(opened.weights.path)}{behaviour}".encode()).hexdigest()
 
 
 def _student(
@@ -203,7 +204,10 @@ def _check_comparable(objective: Objective, student: ModelConfig, teacher: Model
 
 
 def _check_initial(layers: Sequence[int], student: ModelConfig, teacher: ModelConfig) -> None:
-    for name in ("hidden_size", "intermediate_size", "num_attention_heads", "position_embedding_type", "vocab_size"):
+    names = ["hidden_size", "intermediate_size", "num_attention_heads", "position_embedding_type", "vocab_size"]
+    names += ["type_vocab_size", "hidden_act", "layer_norm_eps"]
+    names += ["max_position_embeddings"] if student.position_embedding_type == "absolute" else []
+    for name in names:
         ours, theirs = getattr(student, name), getattr(teacher, name)
         if ours != theirs:
             raise UserError(
@@ -215,6 +219,14 @@ def _check_initial(layers: Sequence[int], student: ModelConfig, teacher: ModelCo
             f"method.initial_layers: expected {student.num_hidden_layers} teacher layers from 1 to "
             f"{teacher.num_hidden_layers}, one for each student layer, found {list(layers)}."
         )
+    for ours, theirs in enumerate(layers):
+        sizes = [(config.heads(at), config.intermediate(at)) for config, at in ((student, ours), (teacher, theirs - 1))]
+        if sizes[0] != sizes[1]:
+            raise UserError(
+                f"method.initial_layers: layer {ours + 1} of the student has {sizes[0][0]} heads and {sizes[0][1]} "
+                f"neurons, layer {theirs} of the teacher {sizes[1][0]} and {sizes[1][1]}; choose layers of equal size, "
+                "or leave initial_layers out."
+            )
 
 
 def _projection(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from ms_plm.elastic.parts import extracted
 from ms_plm.elastic.subnetworks import SubNetwork
 from ms_plm.models.folder import ModelFolder, open_folder, save
 from ms_plm.models.names import task_head
+from ms_plm.tasks.questions import THRESHOLD
 from ms_plm.training.throughput import encoder_parameters
 
 log = logging.getLogger(__name__)
@@ -31,7 +34,25 @@ def head_of(opened: ModelFolder) -> str:
     return "encoder"
 
 
-def extract(folder: str | Path, target: str | Path, part: SubNetwork, overwrite: bool = False) -> dict[str, Any]:
+def check_target(folder: Path, target: Path, overwrite: bool) -> None:
+    """Whether a part of `folder` may be written to `target`.
+
+    Raises:
+        UserError: it is or holds the elastic model, or is there already and not to be replaced.
+    """
+    if folder.resolve().is_relative_to(target.resolve()):
+        raise UserError(f"{target}: is the elastic model itself, or holds it; choose another folder.")
+    if target.exists() and any(target.iterdir() if target.is_dir() else [target]) and not overwrite:
+        raise UserError(f"{target}: is there already. Choose another folder, or --overwrite.")
+
+
+def extract(
+    folder: str | Path,
+    target: str | Path,
+    part: SubNetwork,
+    overwrite: bool = False,
+    figures: Mapping[str, float] | None = None,
+) -> dict[str, Any]:
     """Write a sub-network as a model folder of its own, which loads, trains, distils and exports as any other.
 
     Args:
@@ -39,24 +60,28 @@ def extract(folder: str | Path, target: str | Path, part: SubNetwork, overwrite:
         target: the new folder.
         part: what is taken.
         overwrite: replace a folder that is there.
+        figures: of the part on the dev set, to be recorded; of one that was not measured the whole model's threshold
+            for "no answer" is recorded, where it has one.
 
     Returns:
         `parameters` of encoder and pooler, and `share`, how much of the whole model's that is.
 
     Raises:
-        UserError: the target is there already, or is the source.
+        UserError: see `check_target`.
     """
     folder, target = Path(folder), Path(target)
-    if target.resolve() == folder.resolve():
-        raise UserError(f"{target}: is the elastic model itself; choose another folder.")
-    if target.exists() and any(target.iterdir() if target.is_dir() else [target]) and not overwrite:
-        raise UserError(f"{target}: is there already. Choose another folder, or --overwrite.")
+    check_target(folder, target, overwrite)
     opened = open_folder(folder)
     known = opened.config.provenance or {}
     _warn_untrained(part, known.get(FACT), folder)
     model = opened.build(head_of(opened))
     made = extracted(model, part)
     facts = {key: known[key] for key in KEPT if key in known}
+    threshold = (known.get("figures") or {}).get(THRESHOLD)
+    if figures is None and threshold is not None:
+        figures = {THRESHOLD: threshold}
+        log.warning("%s: keeps the whole model's threshold for no answer; its own may be another one", target)
+    facts |= {"figures": dict(figures)} if figures else {}
     shape = {key: value for key, value in asdict(part).items() if value is not None and key != "name"}
     save(target, made, opened.tokenizer, {**facts, "parent": str(folder), "subnetwork": shape})
     count, whole = encoder_parameters(made.config), encoder_parameters(opened.config)
@@ -72,7 +97,7 @@ def _warn_untrained(part: SubNetwork, trained: Any, folder: Path) -> None:
             "%s: was not trained to work in parts (recipes of kind elastic do that); what is taken needs training",
             folder,
         )
-    elif part.width not in trained.get("widths", ()) or part.depth not in trained.get("depths", ()):
+    elif not (_among(part.width, trained.get("widths", ())) and _among(part.depth, trained.get("depths", ()))):
         log.warning(
             "%s: was trained at widths %s and depths %s; %s is none of these and may be worse than its neighbours",
             folder,
@@ -80,3 +105,7 @@ def _warn_untrained(part: SubNetwork, trained: Any, folder: Path) -> None:
             ", ".join(f"{value:g}" for value in trained.get("depths", ())),
             part.name,
         )
+
+
+def _among(share: float, known: Iterable[float]) -> bool:
+    return any(math.isclose(share, one, abs_tol=1e-3) for one in known)

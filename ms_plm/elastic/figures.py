@@ -25,7 +25,7 @@ class ElasticEvaluator:
     """Figures of every sub-network on the whole of the dev sets; one graph for each and each padded length.
 
     Args:
-        parts: the sub-networks.
+        parts: the sub-networks, the whole model first.
         models: their views.
         kind, arguments: see `TaskEvaluator`.
     """
@@ -35,17 +35,16 @@ class ElasticEvaluator:
         self.evaluators = [TaskEvaluator(model, kind, *arguments) for model in models]
 
     def figures(self) -> dict[str, float]:
-        """Means over the sub-networks, then of each the figure that decides; `metric` is the mean of that one."""
+        """Of the whole model, the first part; then of each the figure that decides; `metric` is the mean of these."""
         found = [evaluator.figures() for evaluator in self.evaluators]
-        means = {name: statistics.fmean(figures[name] for figures in found) for name in found[0] if name != "metric"}
         each = {self._key(part): figures[self.decides] for part, figures in zip(self.parts, found, strict=True)}
-        return {**means, **each, "metric": means[self.decides]}
+        return {**found[0], **each, "metric": statistics.fmean(each.values())}
 
     def titles(self) -> dict[str, str]:
         """Names of the figures, for people."""
-        means = {name: f"{title}, mean of sub-networks" for name, title in self.evaluators[0].titles().items()}
-        each = {self._key(part): f"{self.decides.replace('_', ' ')} of {part.name}" for part in self.parts}
-        return means | each
+        decides = self.decides.replace("_", " ")
+        each = {self._key(part): f"{decides} of {part.name}" for part in self.parts}
+        return {**self.evaluators[0].titles(), **each, "metric": f"{decides}, mean of sub-networks"}
 
     def _key(self, part: SubNetwork) -> str:
         return f"{self.decides}[{part.name}]"

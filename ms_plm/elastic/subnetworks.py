@@ -10,6 +10,8 @@ from ms_plm.config.elastic import ElasticMethod, SubNetworkSection
 from ms_plm.config.model import ModelConfig
 
 _LAYER = "encoder.layers."
+_NEAR = 0.01
+"""Of a head: a share written with few digits (0.3333 of 12 is 3.9996) means the number it is near to."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,9 @@ class SubNetwork:
     def of(cls, config: ModelConfig, width: float = 1.0, depth: float = 1.0) -> SubNetwork:
         """The first heads and neurons of every layer, and layers floor(i / depth) (DynaBERT's code, modeling_bert.py).
 
-        The last layer is the first to go. Of H heads `width H` are kept, and the same share of the neurons.
+        Of H heads `width H` are kept, and the same share of the neurons; of L layers the nearest number to `depth L`,
+        and floor(i L / that number), so that 0.67 of 6 layers leaves out every third, as 2/3 does. The last layer is
+        the first to go.
 
         Raises:
             UserError: this share of the heads is no whole number, or none; no layer is left; the model is already a
@@ -44,7 +48,7 @@ class SubNetwork:
         check_whole(config)
         heads, layers = config.num_attention_heads, config.num_hidden_layers
         kept = round(heads * width)
-        if not 0 < width <= 1 or abs(heads * width - kept) > 1e-6 or kept < 1:
+        if not 0 < width <= 1 or abs(heads * width - kept) > _NEAR or kept < 1:
             known = ", ".join(f"{number / heads:.4g}" for number in range(1, heads + 1))
             left = "no head" if 0 <= width * heads < 1 else f"{heads * width:g} of {heads} heads"
             raise UserError(
@@ -55,7 +59,7 @@ class SubNetwork:
             raise UserError(
                 f"depth {depth:g}: leaves {max(0, count)} of {layers} layers; expected {1 / layers:.2g} to 1."
             )
-        chosen = tuple(int(number / depth + 1e-9) for number in range(count))
+        chosen = tuple(number * layers // count for number in range(count))
         neurons = kept * config.intermediate_size // heads
         name = f"{width:.4g}x{depth:.4g}"
         return cls(name, chosen, (kept,) * count, (neurons,) * count, width, depth)

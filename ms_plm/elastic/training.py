@@ -138,6 +138,12 @@ def _teacher(context: Context, kind: TaskKind, opened: ModelFolder) -> tuple[Mod
     labels = (kind.labels or 1) if kind.labelled else None
     folder, name, fingerprint = open_teacher(section.from_, kind.head, labels)
     _check_same_shape(folder.config, opened.config, name)
+    theirs, ours = folder.config.labels, opened.config.labels
+    if theirs and ours and theirs != ours:
+        raise UserError(
+            f"{name}: numbers its labels {', '.join(theirs)}, model.from {', '.join(ours)}: what it says of one class "
+            "would be learned for another. Take the model that model.from began with, or fine-tune the teacher anew."
+        )
     wants = frozenset({"hidden_states"} if context.recipe.method.losses.on_layers else ())
     kernels = context.kernels(section.precision, wants=wants)
     return folder.build(kind.head, kernels=kernels), fingerprint

@@ -74,6 +74,12 @@ def entity_f1(predictions: Tags, labels: Tags) -> float:
     return all_entities(predictions, labels).f1
 
 
+def entity_macro_f1(predictions: Tags, labels: Tags) -> float:
+    """Mean of the F1 of every type that occurs (CLUENER's leaderboard)."""
+    found = entity_figures(predictions, labels).values()
+    return sum(figures.f1 for figures in found) / len(found) if found else 0.0
+
+
 def entity_precision(predictions: Tags, labels: Tags) -> float:
     """Share of the predicted entities that are right."""
     return all_entities(predictions, labels).precision

@@ -22,6 +22,7 @@ METRICS: dict[str, Callable[[Any, Any], float]] = {
     "multirc_f1a": classes.f1,
     "multirc_em": classes.exact_questions,
     "entity_f1": entities.entity_f1,
+    "entity_macro_f1": entities.entity_macro_f1,
     "entity_precision": entities.entity_precision,
     "entity_recall": entities.entity_recall,
     "token_accuracy": entities.token_accuracy,
@@ -63,7 +64,9 @@ def score(
     compared = [_compared(task, example, guess) for example, guess in zip(examples, predictions, strict=True)]
     found, expected = [pair[0] for pair in compared], [pair[1] for pair in compared]
     if task.kind == "classification":
-        names = tuple(labels or task.labels or ())
+        names = tuple(task.labels or labels or ())  # f1 is that of the task's second class, however a model counts them
+        if "f1" in task.metrics and len(names) != 2:
+            raise UserError(f"{task.name}: f1 is of the second of two classes, and there are {len(names)}: macro_f1.")
         found, expected = _ids(task, found, names), _ids(task, expected, names)
     figures = {}
     for name in task.metrics:

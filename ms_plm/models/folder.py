@@ -126,10 +126,12 @@ class ModelFolder:
         seed: int = 0,
         labels: Sequence[str] | int | None = None,
         projection: Projection | None = None,
+        task: str | None = None,
     ) -> Model:
         """A model in evaluation mode; arguments and errors as for `load`.
 
-        With a `projection`, which is new unless the folder has this one.
+        With a `projection`, which is new unless the folder has this one. `task`: what the model is for; a classifier
+        that was trained on another one, as the folder says, is replaced where `new_head` allows it.
         """
         config = self._labelled(head, labels)
         absent = self.lacks(head)
@@ -143,6 +145,9 @@ class ModelFolder:
                 "with new_head=True to start with fresh weights, or choose a head that the folder has."
             )
         other = None if labels is None or head in absent else self._other_labels(head, config)
+        trained = (self.config.provenance or {}).get("task")
+        if new_head and not other and head not in absent and task is not None and trained not in (None, task):
+            other = f"{trained}"
         if other and not new_head:
             raise UserError(
                 f"{self.weights.path}: the {head} head is for {other}, but labels asks for {_said(config)}. Load it "

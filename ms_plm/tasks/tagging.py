@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from ms_plm.common.errors import UserError
-from ms_plm.data.benchmarks import TokensExample
+from ms_plm.data.benchmarks import TASKS, TokensExample, is_by_character
 from ms_plm.data.buckets import LabelledSamples
 from ms_plm.data.tagging import TagWindow, read_tags, tag_windows
 from ms_plm.data.tags import are_entities, entities
@@ -18,6 +18,7 @@ from ms_plm.tasks.kind import Reading, TaskKind, TaskLoss, TaskSamples, logits_o
 from ms_plm.tasks.text import label_names
 from ms_plm.tokenization import Tokenizer
 
+Words = Callable[[str], list[tuple[str, int]]]
 _WORD = re.compile(r"[\u2e80-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]|[^\W_\u2e80-\u9fff\uf900-\ufaff]+|[^\w\s]|_")
 """What a word of a raw text is: a Chinese character, a run of other letters and digits, a punctuation mark."""
 
@@ -70,21 +71,40 @@ def words_of(text: str) -> list[tuple[str, int]]:
     return [(match[0], match.start()) for match in _WORD.finditer(text)]
 
 
-def tag(model: Model, tokenizer: Tokenizer, texts: Sequence[str], max_length: int = 128, batch: int = 32) -> list[dict]:
+def characters_of(text: str) -> list[tuple[str, int]]:
+    """Every character as a word, blanks too, as CLUENER has it."""
+    return [(character, place) for place, character in enumerate(text)]
+
+
+def words_for(model: Model) -> Words:
+    """How a model's task cuts texts, as far as its folder says which one that was."""
+    task = TASKS.get((model.config.provenance or {}).get("task"))
+    return characters_of if task is not None and is_by_character(task) else words_of
+
+
+def tag(
+    model: Model,
+    tokenizer: Tokenizer,
+    texts: Sequence[str],
+    max_length: int = 128,
+    batch: int = 32,
+    words_in: Words = words_of,
+) -> list[dict]:
     """Tags of the words of texts, and the entities that they name.
 
     Args:
         model: with the head `token_classification`.
         tokenizer: the model's.
-        texts: raw; their words are those of `words_of`.
+        texts: raw.
         max_length: longer ones are read in parts.
         batch: texts at once.
+        words_in: gives the words of a text and where each begins, see `words_for`.
 
     Returns:
         For each its `text`, `words`, `tags`, and `entities` with `type`, `text`, `start`, `stop` (characters) and
         `probability`, the mean over the entity's words; no entities where the tags are of another kind.
     """
-    words = [words_of(text) for text in texts]
+    words = [words_in(text) for text in texts]
     examples = [TokensExample(str(number), tuple(word for word, _ in found)) for number, found in enumerate(words)]
     windows = list(tag_windows(examples, tokenizer, min(max_length, model.limit or max_length)))
     made = [

@@ -122,15 +122,18 @@ class CheckpointStore:
         state: Mapping[str, np.ndarray],
         record: Mapping[str, Any],
         best: int | None,
+        provenance: dict[str, Any] | None = None,
     ) -> Path:
         """Write a checkpoint, then remove those that are neither among the newest nor the best.
+
+        `provenance` goes into its config.json.
 
         Raises:
             UserError: the disk is full; earlier checkpoints are untouched.
         """
         folder = self.place(step)
         with replacing_folder(folder) as temporary:
-            write_model_files(temporary, model, tokenizer)
+            write_model_files(temporary, model, tokenizer, provenance)
             write_tensors(temporary / STATE, {name: np.ascontiguousarray(array) for name, array in state.items()})
             files = {file.name: sha256_file(file) for file in sorted(temporary.iterdir())}
             content = {**record, "step": step, "files": files}

@@ -48,7 +48,14 @@ def open_job(context: Context) -> Job:
     opened = open_folder(place(recipe.model.from_))
     kind = data.kind
     outputs = (kind.labels or 1) if kind.labelled else None
-    model = opened.build(kind.head, kernels=context.kernels(), new_head=True, seed=recipe.train.seed, labels=outputs)
+    model = opened.build(
+        kind.head,
+        kernels=context.kernels(),
+        new_head=True,
+        seed=recipe.train.seed,
+        labels=outputs,
+        task=data.task.name,
+    )
     if recipe.model.fresh:
         model.initialise(recipe.train.seed)
     tokenizer = own_tokenizer(recipe, recipe.model.from_, opened.tokenizer)
@@ -82,7 +89,7 @@ class TaskData:
     def open(cls, recipe: Recipe) -> TaskData:
         """Read the files; errors as for `open_task`."""
         task, splits = open_task(recipe)
-        train = _chosen(splits["train"], recipe)
+        train = splits["train"] if recipe.data.augmented else _chosen(splits["train"], recipe)
         return cls(task, splits, train, KINDS[task.kind](task, train.labels, recipe.data))
 
     def numbered_as(self, labels: Sequence[str] | None) -> TaskData:
@@ -193,10 +200,17 @@ def open_task(recipe: Recipe) -> tuple[BenchmarkTask, dict[str, Split]]:
         splits = read_task(task, Path(), splits=tuple(name for name in paths if name != "test"))
     else:
         task = named_task(data.task)
+        if "train" not in task.splits:
+            raise UserError(
+                f"data.task: {task.name} has no training set. Train on another task, and score that run on this one: "
+                f"ms-plm evaluate RUN FILES --task {task.name} --split test"
+            )
         names = [name for name in task.splits if not name.startswith("test")]
         splits = read_task(task, place(data.folder), splits=names)
     if data.augmented:
-        splits = {**splits, "train": read_augmented(task, place(data.augmented), splits["train"])}
+        own = splits["train"]
+        drawn = _drawn(len(own.examples), recipe)
+        splits = {**splits, "train": read_augmented(task, place(data.augmented), own, drawn)}
     _check_tags(task, splits["train"].labels)
     for split in splits.values():
         for reason, count in split.dropped.items():
@@ -219,11 +233,16 @@ def _check_tags(task: BenchmarkTask, tags: Sequence[str] | None) -> None:
 
 def _chosen(split: Split, recipe: Recipe) -> Split:
     """The training set, or `data.rows` examples of it, drawn by the seed."""
+    chosen = _drawn(len(split.examples), recipe)
+    return split if chosen is None else replace(split, examples=[split.examples[number] for number in chosen])
+
+
+def _drawn(count: int, recipe: Recipe) -> list[int] | None:
+    """Numbers of the `data.rows` examples out of so many that the seed draws; None: all."""
     rows = recipe.data.rows
-    if rows is None or rows >= len(split.examples):
-        return split
-    chosen = np.sort(np.random.default_rng(recipe.train.seed).permutation(len(split.examples))[:rows])
-    return replace(split, examples=[split.examples[number] for number in chosen])
+    if rows is None or rows >= count:
+        return None
+    return sorted(np.random.default_rng(recipe.train.seed).permutation(count)[:rows].tolist())
 
 
 def _without_train_texts(splits: Mapping[str, Split]) -> dict[str, Split]:

@@ -191,7 +191,8 @@ class Session:
             if not self.parallel.main:
                 return
             record = {**asdict(now), **self._facts()}
-            self.store.save(now.step, job.model, job.tokenizer, state, record, now.best_step)
+            provenance = self.provenance(now, now.last_evaluation)
+            self.store.save(now.step, job.model, job.tokenizer, state, record, now.best_step, provenance)
 
         loop = TrainingLoop(
             recipe,
@@ -216,13 +217,13 @@ class Session:
 
     def save_result(self, progress: Progress) -> Path:
         """Write the model that the run gives."""
-        job, target, facts = self.job, self.folder / "model", self.provenance(progress)
-        figures = progress.last_evaluation
+        job, target = self.job, self.folder / "model"
+        steps, figures = progress.step, progress.last_evaluation
         if job.keep_best and progress.best_step not in (None, progress.step):
             assign_weights(job.model, read_weights(self.store.place(progress.best_step)))
-            facts["steps"], figures = progress.best_step, progress.best_figures
+            steps, figures = progress.best_step, progress.best_figures
             log.info("the model of step %d is the result: it was the best one", progress.best_step)
-        save(target, job.model, job.tokenizer, facts | ({"figures": figures} if figures else {}))
+        save(target, job.model, job.tokenizer, self.provenance(progress, figures) | {"steps": steps})
         return target
 
     def _build_step(self) -> TrainingStep:
@@ -284,12 +285,12 @@ class Session:
             "versions": {"ms_plm": ms_plm.__version__, "mindspore": mindspore.__version__, "numpy": np.__version__},
         }
 
-    def provenance(self, progress: Progress) -> dict[str, Any]:
-        """What config.json says of where the weights come from."""
+    def provenance(self, progress: Progress, figures: dict[str, float] | None = None) -> dict[str, Any]:
+        """What config.json says of where the weights come from, and how good they were on held-out data."""
         facts = {**self._facts(), "steps": progress.step, "tokens": progress.tokens}
         if self.recipe.model.from_:
             facts["parent"] = self.recipe.model.from_
-        return facts
+        return facts | ({"figures": figures} if figures else {})
 
     def _utilisation(self) -> Callable[[float], float] | None:
         peak = self.context.device.peak_flops.get(self.policy.compute)

@@ -1,6 +1,7 @@
 """`ms-plm evaluate` on a fine-tuned model: figures of whole splits, files of predictions, what does not fit."""
 
 import json
+import shutil
 
 import mindspore as ms
 import numpy as np
@@ -46,6 +47,33 @@ def test_the_whole_dev_set_is_scored_alike_for_any_batch(folder, tmp_path, capsy
         assert written["task"] == "glue/sst-2"
         assert written["figures"]["dev"]["accuracy"] == (logits.argmax(1) == labels).mean()
         assert written["figures"]["dev"]["loss"] == pytest.approx(losses.mean(), rel=1e-5)
+
+
+def test_labels_without_names_are_taken_in_the_order_of_the_task(folder, tmp_path, capsys):
+    found = {}
+    for name in ("named", "unnamed"):
+        shutil.copytree(folder / "model", tmp_path / name)
+        path = tmp_path / name / "config.json"
+        config = json.loads(path.read_text(encoding="utf-8"))
+        if name == "unnamed":
+            config["id2label"] = {"0": "LABEL_0", "1": "LABEL_1"}
+            config.pop("label2id", None)
+        path.write_text(json.dumps(config), encoding="utf-8")
+        json_file = tmp_path / f"{name}.json"
+        assert main(["evaluate", str(tmp_path / name), str(folder), "--device", "cpu", "--json", str(json_file)]) == 0
+        found[name] = json.loads(json_file.read_text(encoding="utf-8"))["figures"]
+    assert "taken in the order of glue/sst-2, 0, 1" in capsys.readouterr().out
+    assert found["named"] == found["unnamed"]
+    assert main(["evaluate", str(tmp_path / "unnamed"), str(folder), "--task", "glue/mnli", "--device", "cpu"]) == 1
+    assert "its 2 labels have no names, and glue/mnli has 3 labels: write the classes" in capsys.readouterr().err
+
+
+def test_a_dev_sets_predictions_are_written_beside_its_figures(folder, tmp_path, capsys):
+    assert run(folder, "--predictions", str(tmp_path)) == 0
+    assert "dev: 5 examples" in capsys.readouterr().out
+    lines = (tmp_path / "dev_predictions.jsonl").read_text(encoding="utf-8").splitlines()
+    assert len(lines) == 5
+    assert {json.loads(line)["prediction"] for line in lines} <= {"0", "1"}
 
 
 def test_what_is_confused_is_told_and_drawn(folder, tmp_path, capsys):

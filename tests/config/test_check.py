@@ -5,6 +5,7 @@ import copy
 import pytest
 
 from ms_plm.config.check import check
+from ms_plm.config.finetuning import OwnTaskSection
 from ms_plm.config.model import ModelConfig
 
 GOOD = {"kind": "pretrain", "name": "x", "train": {"steps": 10, "batch": 8}, "data": {"corpus": "c"}}
@@ -118,3 +119,16 @@ def test_an_example_without_a_mask_is_named():
 @pytest.mark.parametrize("device", ["auto", "cpu", "gpu", "ascend"])
 def test_bf16_is_a_matter_of_the_machine_not_of_the_recipe(device):
     assert complaints(impl__precision="bf16", impl__device=device) == {}
+
+
+@pytest.mark.parametrize(
+    ("own", "said"),
+    [
+        ({"kind": "tokens", "metrics": ["accuracy"]}, "kind tokens has no metric accuracy; there are entity_f1,"),
+        ({"metrics": ["accurracy"]}, "kind classification has no metric accurracy; there are accuracy, f1"),
+        ({"kind": "regression", "metrics": ["f1"]}, "kind regression has no metric f1; there are pearson,"),
+    ],
+)
+def test_what_a_task_of_your_own_is_measured_by_fits_its_kind(own, said):
+    with pytest.raises(ValueError, match=said):
+        OwnTaskSection(train="x.tsv", **own)

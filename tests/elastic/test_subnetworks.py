@@ -27,9 +27,16 @@ def test_depths_of_twelve_layers_are_those_of_dynabert(depth, layers):
     assert SubNetwork.of(BASE, 1.0, depth).layers == tuple(layers)
 
 
-def test_two_thirds_of_six_layers_leave_out_the_fourth_and_the_last():
+@pytest.mark.parametrize("depth", [2 / 3, 0.667, 0.67])
+def test_two_thirds_of_six_layers_leave_out_every_third(depth):
     six = BASE.model_copy(update={"num_hidden_layers": 6})
-    assert SubNetwork.of(six, 1.0, 0.67).layers == (0, 1, 2, 4)
+    assert SubNetwork.of(six, 1.0, depth).layers == (0, 1, 3, 4)
+
+
+def test_a_width_may_be_written_as_errors_write_it():
+    with pytest.raises(UserError, match=r"0\.08333, .*0\.3333, "):
+        SubNetwork.of(BASE, 0.3)
+    assert SubNetwork.of(BASE, 0.3333).heads == SubNetwork.of(BASE, 4 / 12).heads == (4,) * 12
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -64,6 +65,8 @@ def test_narrow_sub_networks_learn_and_the_whole_stays_good(wide: Path) -> None:
     assert last["accuracy[1x1]"] > 0.9
     assert last["accuracy[0.5x1]"] >= first["accuracy[0.5x1]"]
     assert last["loss"] < first["loss"]
+    recorded = json.loads((wide / "model/config.json").read_text())["provenance"]["figures"]
+    assert recorded["accuracy"] == recorded["accuracy[1x1]"], "what is recorded with a model is the whole one's"
     assert last["metric"] == pytest.approx((last["accuracy[1x1]"] + last["accuracy[0.5x1]"]) / 2)
 
 
@@ -133,6 +136,24 @@ def test_extract_says_what_is_wrong(wide: Path, tmp_path: Path, capsys, argument
     assert main(["extract", str(wide), *arguments, "--output", str(tmp_path / "x")]) != 0
     assert said in capsys.readouterr().err
     assert not (tmp_path / "x").exists()
+
+
+def test_a_sub_network_never_takes_the_place_of_the_run_that_holds_the_whole(wide: Path, capsys) -> None:
+    for target in (wide, wide / "model", wide.parent):
+        assert main(["extract", str(wide), "--width", "0.5", "--output", str(target), "--overwrite"]) == 1
+        assert "is the elastic model itself, or holds it" in capsys.readouterr().err
+    assert (wide / "model/config.json").is_file()
+
+
+def test_a_teacher_that_numbers_its_labels_otherwise_is_refused(moods: Path, tmp_path: Path) -> None:
+    teacher = tmp_path / "teacher"
+    shutil.copytree(moods / "run/model", teacher)
+    config = json.loads((teacher / "config.json").read_text())
+    config["id2label"], config["label2id"] = {"0": "sad", "1": "glad"}, {"sad": 0, "glad": 1}
+    (teacher / "config.json").write_text(json.dumps(config))
+    recipe = recipe_file(tmp_path, moods, moods / "run/model")
+    with pytest.raises(UserError, match="numbers its labels sad, glad, model.from glad, sad"):
+        ms_plm.run(recipe, {"method.teacher.from": str(teacher), "output.folder": str(tmp_path / "run")})
 
 
 def test_what_was_extracted_is_not_made_elastic_again(wide: Path, moods: Path, tmp_path: Path, capsys) -> None:

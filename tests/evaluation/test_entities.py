@@ -1,5 +1,6 @@
 """Figures of entities against seqeval, which follows the CoNLL script."""
 
+import numpy as np
 import pytest
 import seqeval.metrics
 from hypothesis import given, settings
@@ -9,6 +10,7 @@ from ms_plm.common.errors import UserError
 from ms_plm.evaluation.entities import (
     entity_f1,
     entity_figures,
+    entity_macro_f1,
     entity_precision,
     entity_recall,
     token_accuracy,
@@ -35,6 +37,8 @@ def test_figures_are_those_of_seqeval(pairs):
     assert entity_recall(predictions, labels) == pytest.approx(
         oracle.recall_score(labels, predictions, zero_division=0)
     )
+    macro = oracle.f1_score(labels, predictions, average="macro", zero_division=0)
+    assert entity_macro_f1(predictions, labels) == pytest.approx(np.nan_to_num(macro))  # NaN where there is no entity
     assert token_accuracy(predictions, labels) == pytest.approx(oracle.accuracy_score(labels, predictions))
 
 

@@ -3,6 +3,7 @@
 import pytest
 
 from ms_plm.common.errors import UserError
+from ms_plm.config.finetuning import METRICS as OWN_METRICS
 from ms_plm.data.benchmarks import (
     TASKS,
     ChoiceExample,
@@ -39,6 +40,19 @@ def test_classes_are_compared_by_name_whatever_their_order():
     assert score(TASKS["glue/mnli"], examples(*labels), labels)["accuracy"] == 1
     own = own_texts({"train": "a.tsv"}, "x", metrics=["macro_f1"])
     assert score(own, examples("a", "b"), ["a", "a"], labels=("b", "a")) == pytest.approx({"macro_f1": 1 / 3})
+
+
+def test_f1_is_that_of_the_tasks_second_class_whatever_the_models_order():
+    truth, guess = examples("1", "1", "1", "0"), ["1", "1", "0", "0"]
+    for order in (("0", "1"), ("1", "0")):
+        assert score(TASKS["glue/mrpc"], truth, guess, order)["f1"] == pytest.approx(0.8)
+    own = own_texts({"train": "a.tsv"}, "x", metrics=["f1"])
+    with pytest.raises(UserError, match="f1 is of the second of two classes, and there are 3: macro_f1"):
+        score(own, examples("a", "b", "c"), ["a", "b", "c"], ["a", "b", "c"])
+
+
+def test_metrics_that_a_recipe_may_name_are_there():
+    assert {name for names in OWN_METRICS.values() for name in names} <= set(METRICS)
 
 
 def test_numbers_are_correlated():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import tiny_run
@@ -9,9 +11,10 @@ from task_models import cross_entropy, loss_of, tiny_model
 
 from ms_plm.common.errors import UserError
 from ms_plm.config.finetuning import TextLimits
+from ms_plm.config.model import ModelConfig
 from ms_plm.data.benchmarks import TASKS, TokensExample
 from ms_plm.tasks.kind import TaskLogits, all_logits
-from ms_plm.tasks.tagging import TagKind, tag, words_of
+from ms_plm.tasks.tagging import TagKind, characters_of, tag, words_for, words_of
 
 LABELS = ("O", "B-X", "I-X")
 KIND = TagKind(TASKS["cluener"], LABELS, TextLimits(max_length=8))
@@ -77,6 +80,13 @@ def test_words_of_raw_texts_are_chinese_characters_runs_of_letters_and_marks():
     assert words_of("北京 is_big, été 3.") == [
         ("北", 0), ("京", 1), ("is", 3), ("_", 5), ("big", 6), (",", 9), ("été", 11), ("3", 15), (".", 16)
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("task", "words"), [("cluener", characters_of), ("own", words_of), (None, words_of)])
+def test_raw_texts_are_cut_as_the_models_task_cuts_them(task, words):
+    config = ModelConfig(vocab_size=8, provenance={"task": task} if task else None)
+    assert words_for(SimpleNamespace(config=config)) is words
+    assert characters_of("3 CN") == [("3", 0), (" ", 1), ("C", 2), ("N", 3)]
 
 
 def test_entities_of_raw_texts_stand_where_they_say(model):

@@ -21,8 +21,8 @@ from ms_plm.config.precision import policy_for
 from ms_plm.config.recipe import Recipe
 from ms_plm.models.folder import named_tensors
 from ms_plm.training.assembly import build_step
+from ms_plm.training.finetuning import TaskData, open_job, open_task
 from ms_plm.training.finetuning import _chosen as chosen_rows
-from ms_plm.training.finetuning import open_job, open_task
 from ms_plm.training.hardware import open_device
 from ms_plm.training.parallel import Parallel
 from ms_plm.training.session import Context, Job
@@ -187,9 +187,17 @@ def test_an_augmented_training_set_takes_the_place_of_the_tasks_own(recipe: Path
     splits = open_task(load_recipe(recipe, {"data.augmented": str(tmp_path / "aug.jsonl")}))[1]
     assert [example.text for example in splits["train"].examples] == [row["text"] for row in rows]
     assert (splits["train"].labels, len(splits["dev"].examples)) == (("glad", "sad"), 37)
-    loaded = load_recipe(recipe, {"data.augmented": str(tmp_path / "aug.jsonl"), "data.rows": 9})
-    chosen = chosen_rows(open_task(loaded)[1]["train"], loaded)
-    assert len({example.text for example in chosen.examples} & {row["text"] for row in rows}) == 9
+
+
+def test_of_an_augmented_set_the_variants_of_the_drawn_examples_are_taken(recipe: Path, tmp_path: Path) -> None:
+    fewer = load_recipe(recipe, {"data.rows": 9})
+    drawn = [int(example.id) for example in chosen_rows(open_task(fewer)[1]["train"], fewer).examples]
+    others = [number for number in range(20) if number not in drawn]
+    rows = [{"text": f"ba {n}", "label": "glad", "source": n} for n in (*drawn, *others, *drawn)]
+    (tmp_path / "aug.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    augmented = load_recipe(recipe, {"data.augmented": str(tmp_path / "aug.jsonl"), "data.rows": 9})
+    taken = TaskData.open(augmented).train.examples
+    assert [example.text for example in taken] == [f"ba {number}" for number in (*drawn, *drawn)]
 
 
 # ---- methods ----
@@ -249,6 +257,26 @@ def test_a_model_of_the_same_labels_keeps_its_head_and_says_so(recipe: Path, who
     assert "its sequence_classification head for 2 labels (glad, sad) is kept" in told
     ours, theirs = named_tensors(job.model), tiny_run.weights(whole / "model")
     assert all(np.array_equal(ours[name], theirs[name]) for name in theirs)
+
+
+def test_a_classifier_of_another_task_is_replaced_though_its_labels_are_called_the_same(
+    recipe: Path, whole: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(whole / "model", tmp_path / "model")
+    config = json.loads((tmp_path / "model/config.json").read_text(encoding="utf-8"))
+    config["provenance"]["task"] = "glue/sst-2"
+    (tmp_path / "model/config.json").write_text(json.dumps(config), encoding="utf-8")
+    with tiny_run.listening() as log:
+        job = opened(recipe, model__from=str(tmp_path / "model"))[1]
+    assert any("in place of one for glue/sst-2" in record.getMessage() for record in log)
+    ours, theirs = named_tensors(job.model), tiny_run.weights(whole / "model")
+    assert not np.array_equal(ours["classifier.weight"], theirs["classifier.weight"])
+
+
+def test_a_task_without_a_training_set_is_named(recipe: Path) -> None:
+    changes = {"data.own": None, "data.task": "xquad/zh", "data.folder": "x"}
+    with pytest.raises(UserError, match="xquad/zh has no training set.*--task xquad/zh --split test"):
+        open_task(load_recipe(recipe, changes))
 
 
 METHODS = {"method.fgm": 0.03, "method.layer_decay": 0.9, "impl.micro_batch": 8}

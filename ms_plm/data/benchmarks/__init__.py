@@ -10,6 +10,7 @@ from ms_plm.data.benchmarks.examples import (
     Split,
     TextExample,
     TokensExample,
+    is_labelled,
 )
 from ms_plm.data.benchmarks.glue import GLUE
 from ms_plm.data.benchmarks.others import OTHER_TEXTS, own_texts
@@ -18,7 +19,7 @@ from ms_plm.data.benchmarks.reading import read_split, read_task
 from ms_plm.data.benchmarks.submissions import write_predictions
 from ms_plm.data.benchmarks.superglue import SUPERGLUE_TEXTS
 from ms_plm.data.benchmarks.tasks import BenchmarkTask, Source, Submission
-from ms_plm.data.benchmarks.tokens import TOKENS, own_tokens
+from ms_plm.data.benchmarks.tokens import TOKENS, is_by_character, own_tokens
 
 TASKS: dict[str, BenchmarkTask] = {
     task.name: task for task in (*GLUE, *CLUE_TEXTS, *SUPERGLUE_TEXTS, *OTHER_TEXTS, *QUESTIONS, *CHOICES, *TOKENS)
@@ -37,6 +38,8 @@ __all__ = [
     "TextExample",
     "TokensExample",
     "check_augmentable",
+    "is_by_character",
+    "is_labelled",
     "own_questions",
     "own_texts",
     "own_tokens",

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ms_plm.common.errors import UserError
 from ms_plm.data.benchmarks.examples import Split, TextExample
+from ms_plm.data.benchmarks.files import records
 from ms_plm.data.benchmarks.reading import read_split
 from ms_plm.data.benchmarks.tasks import BenchmarkTask, Source
 from ms_plm.data.benchmarks.texts import Fields, Marked
@@ -44,7 +45,7 @@ def record_of(example: TextExample, source: int, **changed: str) -> dict[str, An
     return {**record, **changed, LABEL: example.label, SOURCE: source}
 
 
-def read_augmented(task: BenchmarkTask, path: Path, train: Split) -> Split:
+def read_augmented(task: BenchmarkTask, path: Path, train: Split, sources: Collection[int] | None = None) -> Split:
     """The training set that a file holds, in place of the task's own.
 
     Args:
@@ -52,22 +53,33 @@ def read_augmented(task: BenchmarkTask, path: Path, train: Split) -> Split:
         path: .jsonl by `ms-plm augment`, or a file in the format of the task's training set, such as the
             train_aug.tsv of TinyBERT's code.
         train: the task's own training set, which says how many texts an example has and what its classes are.
+        sources: numbers of the examples whose lines are taken; None: all lines.
 
     Raises:
         UserError: another format, a missing field or column, an unknown label (file and line are named), another kind
-            of task.
+            of task, or lines that do not say which example they come from where that is asked.
     """
     check_augmentable(task, "data.augmented")
     own = task.splits["train"]
     alike = [source.reader for source in own if Path(source.files[0]).suffix == path.suffix]
     if path.suffix == ".jsonl":
-        reader = Fields(TEXT, PAIR if train.examples[0].pair is not None else None, LABEL, id=None)
+        reader = Fields(TEXT, PAIR if train.examples[0].pair is not None else None, LABEL, id=SOURCE)
     elif alike:
         reader = alike[0]
     else:
         raise UserError(f"data.augmented: {path}: expected .jsonl as `ms-plm augment` writes it, or {_formats(own)}.")
     source = Source((path.name,), reader)
-    return read_split(replace(task, splits={"train": (source,)}), path.parent, "train", train.labels)
+    split = read_split(replace(task, splits={"train": (source,)}), path.parent, "train", train.labels)
+    if sources is None:
+        return split
+    unknown = [place for place, record in records(path) if SOURCE not in record] if path.suffix == ".jsonl" else [path]
+    if unknown:
+        raise UserError(
+            f"{unknown[0]}: data.rows takes the variants of some examples, but this does not say which example a line "
+            f"comes from; expected {SOURCE!r} in every line, as `ms-plm augment` writes it. Or leave data.rows out."
+        )
+    names = {str(number) for number in sources}
+    return replace(split, examples=tuple(example for example in split.examples if example.id in names))
 
 
 def _formats(sources: Sequence[Source]) -> str:

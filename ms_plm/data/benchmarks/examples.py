@@ -80,6 +80,15 @@ class ChoiceExample:
 Example = TextExample | TokensExample | QuestionExample | ChoiceExample
 
 
+def is_labelled(example: Example) -> bool:
+    """Whether something is known that a prediction can be held against."""
+    if isinstance(example, TokensExample):
+        return example.tags is not None
+    if isinstance(example, QuestionExample):
+        return bool(example.answers) or example.impossible
+    return example.label is not None or (isinstance(example, ChoiceExample) and bool(example.answers))
+
+
 @dataclass(frozen=True)
 class Split:
     """The examples of one part of a benchmark.

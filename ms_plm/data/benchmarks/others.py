@@ -37,7 +37,11 @@ def _xnli(language: str) -> BenchmarkTask:
 
 OTHER_TEXTS = (
     BenchmarkTask(
-        "chnsenticorp", "classification", _three(Table(1, label=0, header="label")), ("accuracy",), ("0", "1")
+        "chnsenticorp",
+        "classification",
+        _three(Table(1, label=0, header="label", named=("text_a", "label"))),
+        ("accuracy",),
+        ("0", "1"),
     ),
     BenchmarkTask(
         "lcqmc", "classification", _three(Table(0, 1, label=2, header="label")), ("accuracy", "f1"), ("0", "1")

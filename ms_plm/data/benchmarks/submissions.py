@@ -23,29 +23,28 @@ def write_predictions(task: BenchmarkTask, split: Split, predictions: Sequence[A
         split: its examples; the file follows their order.
         predictions: one per example: the name of a class, a number (cut to the task's bounds), the tags of the
             words, an answer's text, the number of a choice.
-        folder: where the file is written, under its official name; of a task without a server, as JSON objects of
+        folder: where the file is written, under its official name; of a split that no server takes, as JSON objects of
             `id` and `prediction`, one a line, `SPLIT_predictions.jsonl`.
 
     Returns:
         The file.
 
     Raises:
-        UserError: no server takes this split; another number of predictions; a class that the task does not have.
+        UserError: another number of predictions; a class that the task does not have.
     """
-    if task.submission is not None and split.name not in task.submission.files:
-        there = ", ".join(task.submission.files)
-        raise UserError(f"{task.name}: no submission of split {split.name!r}; there is one for: {there}.")
     if len(predictions) != len(split.examples):
         raise UserError(f"{task.name}: {len(predictions)} predictions for {len(split.examples)} examples.")
-    made = task.submission or Submission("plain", {split.name: f"{split.name}_predictions.jsonl"})
-    lines = _LINES[made.format](task, split, [_checked(task, prediction) for prediction in predictions])
+    made = task.submission
+    if made is None or split.name not in made.files:
+        made = Submission("plain", {split.name: f"{split.name}_predictions.jsonl"})
+    lines = _LINES[made.format](task, split, [_checked(task, made, prediction) for prediction in predictions])
     path = Path(folder) / made.files[split.name]
     with replacing_file(path) as temporary:
         temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path
 
 
-def _checked(task: BenchmarkTask, prediction: Any) -> Any:
+def _checked(task: BenchmarkTask, submission: Submission, prediction: Any) -> Any:
     """The prediction as JSON and tables take it."""
     if task.kind == "regression":
         least, greatest = task.bounds or (float("-inf"), float("inf"))
@@ -56,7 +55,7 @@ def _checked(task: BenchmarkTask, prediction: Any) -> Any:
         return list(prediction)
     if task.kind == "classification" and task.labels is not None and prediction not in task.labels:
         raise UserError(f"{task.name}: prediction {prediction!r}; expected one of {', '.join(map(repr, task.labels))}.")
-    return task.submission.spelling.get(prediction, prediction) if task.submission else prediction
+    return submission.spelling.get(prediction, prediction)
 
 
 def _json(value: Any) -> str:

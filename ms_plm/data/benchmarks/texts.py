@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ class Table:
         columns: how many cells a row has; None: as many as the first line.
         header: whether the first line names the columns; None: yes, if the columns are given by name; a text: yes, if
             the label's cell reads so (published with and without).
+        named: `(text, label)`: names in the header of another edition of the file, whose columns stand elsewhere.
         only: `(column, value)`: rows of other values are not part of the split (XNLI: of other languages).
         skip_cut_rows: count rows with another number of cells instead of refusing the file (QQP has some).
     """
@@ -36,6 +37,7 @@ class Table:
     id: str | int | None = None
     columns: int | None = None
     header: bool | str | None = None
+    named: tuple[str, str] | None = None
     only: tuple[str | int, str] | None = None
     skip_cut_rows: bool = False
 
@@ -54,6 +56,11 @@ class Table:
         width, named, number = self.columns, False, 0
         for place, cells in rows(path):
             if not places:
+                if self.named and self.named[0] in cells:
+                    text, label = self.named
+                    other = replace(self, text=text, label=label, header=True, named=None)
+                    yield from other.read(path, labelled, dropped)
+                    return
                 named = self._has_header(cells)
                 places = self._places(cells, named, labelled, place)
                 width = len(cells) if named or not width else width

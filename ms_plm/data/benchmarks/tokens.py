@@ -68,7 +68,7 @@ class Columns:
         if not all(0 <= column < len(cells) for column in columns) or columns[0] == columns[1]:
             raise UserError(
                 f"{place}: {len(cells)} columns; expected a word in {self.word} and a tag in {self.tag}. If "
-                "words may be blanks, say what separates the columns."
+                "words may be blanks, separate the columns by tabs."
             )
         word, tag = (cells[column] for column in columns)
         if not word or not tag:
@@ -81,6 +81,11 @@ def _closed(path: Path) -> Iterator[tuple[Place, str]]:
     """The lines of a file, and a blank one behind them."""
     yield from lines(path)
     yield Place(path), ""
+
+
+def is_by_character(task: BenchmarkTask) -> bool:
+    """Whether every character of the task's texts is a word."""
+    return any(isinstance(source.reader, CharacterEntities) for sources in task.splits.values() for source in sources)
 
 
 @dataclass(frozen=True)
@@ -123,7 +128,7 @@ TOKENS = (
         "cluener",
         "tokens",
         splits(CharacterEntities()),
-        ("entity_f1", "entity_precision", "entity_recall"),
+        ("entity_f1", "entity_macro_f1", "entity_precision", "entity_recall"),
         ("O", *(f"{mark}-{kind}" for kind in _CLUENER for mark in "BI")),
         submission=Submission("entities", {"test": "cluener_predict.json"}),
     ),

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
+from ms_plm.common.errors import UserError
 from ms_plm.config.loading import load_recipe
 from ms_plm.config.model import ModelConfig
 from ms_plm.config.places import place
@@ -70,7 +71,9 @@ def open_task(recipe: Recipe, task: ProxyTask) -> tuple[TaskData, Split]:
         UserError: see `ms_plm.training.finetuning.open_task`; or it has no dev set.
     """
     data = TaskData.open(task_recipe(recipe, task))
-    dev = next(split for name, split in data.splits.items() if name.startswith("dev"))
+    dev = next((split for name, split in data.splits.items() if name.startswith("dev")), None)
+    if dev is None:
+        raise UserError(f"method.tasks: {data.task.name} has no dev set to judge a map by; name one (own.dev).")
     if task.dev_rows and task.dev_rows < len(dev.examples):
         chosen = np.sort(np.random.default_rng(recipe.train.seed).permutation(len(dev.examples))[: task.dev_rows])
         dev = replace(dev, examples=[dev.examples[number] for number in chosen])

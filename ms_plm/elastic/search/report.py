@@ -19,7 +19,7 @@ def found_table(found: Found, metrics: tuple[str, ...]) -> str:
     head = ["sub-network", "layers", *metrics, "parameters, M", "FLOPs, G", *(["latency, ms"] if timed else [])]
     lines = []
     for row in rows:
-        name = row.part.name + (" (chosen)" if row is found.chosen else "")
+        name = row.part.name + (" (chosen)" if row == found.chosen else "")
         cells = [name, str(len(row.part.layers)), *(number(row.figures[metric]) for metric in metrics)]
         cells += [f"{row.cost.parameters / 1e6:.2f}", f"{row.cost.flops / 1e9:.3f} ({_times(first, row)})"]
         if timed:

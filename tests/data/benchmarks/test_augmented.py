@@ -23,6 +23,19 @@ def test_lines_of_ours_are_examples_with_labels_by_name(tmp_path):
     assert (split.name, split.labels, split.files) == ("train", ("0", "1"), (tmp_path / "aug.jsonl",))
 
 
+def test_variants_of_some_examples_are_taken_where_lines_say_whose_they_are(tmp_path):
+    known = (("a", 0), ("b", 2), ("c", 2), ("d", 1))
+    lines = [{"text": text, "label": "1", "source": source} for text, source in known]
+    path = tmp_path / "aug.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    train = Split("glue/sst-2", "train", (), (TextExample("0", "own", None, "1"),), ("0", "1"))
+    split = read_augmented(TASKS["glue/sst-2"], path, train, [0, 2])
+    assert [example.text for example in split.examples] == ["a", "b", "c"]
+    path.write_text(json.dumps({"text": "a", "label": "1"}) + "\n", encoding="utf-8")
+    with pytest.raises(UserError, match=r"aug.jsonl, line 1: data.rows .* expected 'source' in every line"):
+        read_augmented(TASKS["glue/sst-2"], path, train, [0])
+
+
 def test_pairs_and_numbers_are_read(tmp_path):
     split = read(tmp_path, "glue/sts-b", [{"text": "a", "pair": "b", "label": 2.5}], pair="own")
     assert split.examples == (TextExample("0", "a", "b", 2.5),)

@@ -115,9 +115,13 @@ def test_predictions_of_a_task_without_a_server_are_objects_a_line(tmp_path):
     assert [str(record["id"]) for record in records] == [example.id for example in split("test").examples]
 
 
-def test_what_no_server_takes_is_refused(tmp_path):
-    with pytest.raises(UserError, match="no submission of split 'dev'; there is one for: test"):
-        write_predictions(TASKS["glue/cola"], split("dev"), ["1", "0"], tmp_path)
+def test_predictions_of_a_split_that_no_server_takes_are_objects_a_line_too(tmp_path):
+    path = write_predictions(TASKS["glue/cola"], split("dev"), ["1", "0"], tmp_path)
+    assert path.name == "dev_predictions.jsonl"
+    assert [json.loads(line)["prediction"] for line in path.read_text(encoding="utf-8").splitlines()] == ["1", "0"]
+
+
+def test_what_does_not_fit_the_task_is_refused(tmp_path):
     with pytest.raises(UserError, match="1 predictions for 2 examples"):
         write_predictions(TASKS["glue/cola"], split("test"), ["1"], tmp_path)
     with pytest.raises(UserError, match="prediction 'neutral'; expected one of '0', '1'"):

@@ -294,6 +294,14 @@ OTHERS = {
 ALL = GLUE | CLUE | SUPERGLUE | OTHERS
 
 
+def test_chnsenticorp_is_read_with_a_column_of_numbers_too(tmp_path):
+    """As PaddleNLP distributes it."""
+    files = {"dev.tsv": tsv(("qid", "label", "text_a"), (0, 1, "好")), "test.tsv": tsv(("qid", "text_a"), (0, "不好"))}
+    splits = read_task(TASKS["chnsenticorp"], written(tmp_path, files))
+    assert [(e.text, e.label) for e in splits["dev"].examples] == [("好", "1")]
+    assert [(e.text, e.label) for e in splits["test"].examples] == [("不好", None)]
+
+
 def written(folder, files):
     for name, text in files.items():
         (folder / name).write_text(text, encoding="utf-8")
