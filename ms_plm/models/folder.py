@@ -159,7 +159,7 @@ class ModelFolder:
         absent += [projection.part] if projection and projection != self.projection else []
         model = Model(config, head, kernels, pooler=pooler, projection=projection)
         if absent:
-            model.initialise(seed)
+            model.initialise(seed, truncated=False)  # 0.88 of the deviation costs a head a point in two epochs of STS-B
             instead = f" for {_said(config)}, in place of one for {other}" if other else ""
             _log.warning("%s: new weights for %s%s", self.weights.path, ", ".join(absent), instead)
         assign_weights(model, self.weights, skip=tuple(f"{part}." for part in absent))

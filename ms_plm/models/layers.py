@@ -72,22 +72,29 @@ class Embedding(nn.Cell):
         self.weight = _parameter(np.zeros((entries, size)), "weight")
 
 
-def initialise(cell: nn.Cell, deviation: float, seed: int) -> None:
-    """Draw new weights: truncated normal (at two deviations) for matrices; biases 0 and LayerNorm weights 1 stay.
+def initialise(cell: nn.Cell, deviation: float, seed: int, truncated: bool = True) -> None:
+    """Draw new weights for matrices; biases 0 and LayerNorm weights 1 stay.
 
     A function of (seed, parameter name) alone, so that adding a head does not change the encoder.
+
+    Args:
+        cell: its parameters are drawn.
+        deviation: of the normal distribution.
+        seed: of what is drawn.
+        truncated: at two deviations, as BERT and NEZHA were trained with TensorFlow; what is left has 0.88 of the
+            deviation. False: the whole normal distribution, as transformers has it.
     """
     for name, parameter in cell.parameters_and_names():
         if parameter.ndim >= 2:
-            parameter.set_data(Tensor(_truncated_normal(parameter.shape, deviation, seed, name)))
+            parameter.set_data(Tensor(_normal(parameter.shape, deviation, seed, name, truncated)))
 
 
-def _truncated_normal(shape: tuple[int, ...], deviation: float, seed: int, name: str) -> np.ndarray:
+def _normal(shape: tuple[int, ...], deviation: float, seed: int, name: str, truncated: bool) -> np.ndarray:
     digest = hashlib.sha256(f"{seed}/{name}".encode()).digest()
     generator = np.random.Generator(np.random.Philox(key=np.frombuffer(digest[:16], np.uint64)))
     values = generator.standard_normal(shape, np.float32)
     outside = np.abs(values) > 2
-    while outside.any():
+    while truncated and outside.any():
         values[outside] = generator.standard_normal(int(outside.sum()), np.float32)
         outside = np.abs(values) > 2
     return values * np.float32(deviation)

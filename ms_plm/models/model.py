@@ -83,9 +83,9 @@ class Model(nn.Cell):
             projection.add_to(self)
         self.limit = config.longest_input
 
-    def initialise(self, seed: int) -> Model:
-        """Draw new weights; a function of (seed, parameter name)."""
-        initialise(self, self.config.initializer_range, seed)
+    def initialise(self, seed: int, truncated: bool = True) -> Model:
+        """Draw new weights; a function of (seed, parameter name). See `ms_plm.models.layers.initialise`."""
+        initialise(self, self.config.initializer_range, seed, truncated)
         return self
 
     def __call__(self, input_ids, *args, **kwargs):

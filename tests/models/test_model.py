@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from golden_files import GOLDENS
 from mindspore import Tensor, nn
 from oracle import oracle
 from tiny import VOCABULARY, micro_batch, tiny_config
 
 from ms_plm.common.errors import UserError
 from ms_plm.kernels import Call, Kernels
-from ms_plm.models.folder import named_tensors
+from ms_plm.models.folder import load, named_tensors
 from ms_plm.models.model import Model
 
 
@@ -82,6 +83,20 @@ def test_new_weights_are_normal_and_cut_at_two_deviations() -> None:
     drawn = np.concatenate(drawn)
     assert abs(drawn.mean()) < 5 / np.sqrt(len(drawn))
     assert drawn.std() == pytest.approx(0.8796, rel=0.02)  # of a normal cut at two deviations
+
+
+def test_new_weights_may_come_from_the_whole_normal_distribution() -> None:
+    model = Model(tiny_config(hidden_size=64, initializer_range=0.02), "pretraining").initialise(1, truncated=False)
+    drawn = np.concatenate([value.ravel() / 0.02 for value in _values(model).values() if value.ndim >= 2])
+    assert drawn.std() == pytest.approx(1, rel=0.02)
+    assert 0.03 < (np.abs(drawn) > 2).mean() < 0.06  # 0.0455
+
+
+def test_a_new_head_on_a_pretrained_encoder_is_drawn_as_transformers_draws_it() -> None:
+    made, _ = load(GOLDENS / "bert", "sequence_classification", new_head=True, labels=["a", "b", "c"], seed=3)
+    new = Model(made.config, "sequence_classification").initialise(3, truncated=False)
+    name = "sequence_classification.dense.weight"
+    np.testing.assert_array_equal(_values(made)[name], _values(new)[name])
 
 
 def test_a_model_gives_what_it_was_built_for() -> None:
