@@ -31,7 +31,7 @@ def run(tmp_path_factory) -> Path:
     """A short run on texts."""
     folder = tmp_path_factory.mktemp("roberta")
     recipe = tiny_moods.recipe_file(folder, parent(folder / "parent"))
-    short = {"train.epochs": 1, "train.optimizer.learning_rate": 3e-3, "output.folder": str(folder / "run")}
+    short = {"train.epochs": 2, "train.optimizer.learning_rate": 3e-3, "output.folder": str(folder / "run")}
     ms_plm.run(recipe, short)
     return folder / "run"
 
