@@ -67,7 +67,7 @@ def main() -> int:
     parser.add_argument("--learning-rate", type=float, default=5e-5, help="%(default)s")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--json", type=Path, help="also write the figures here")
-    args = parser.parse_args()
+    args = parser.parse_intermixed_args()
     changes = dict(item.split("=", 1) for item in args.overrides)
     head = machine(args.threads)
     runs: dict[str, list[dict[str, Any]]] = {THEIRS: [], OURS: []}
