@@ -8,7 +8,15 @@ from typing import Any
 import numpy as np
 
 from ms_plm.common.errors import UserError
-from ms_plm.data.benchmarks import BenchmarkTask, ChoiceExample, Example, QuestionExample, TextExample, TokensExample
+from ms_plm.data.benchmarks import (
+    BenchmarkTask,
+    ChoiceExample,
+    Example,
+    QuestionExample,
+    TextExample,
+    TokensExample,
+    is_labelled,
+)
 from ms_plm.evaluation import answers, classes, entities
 
 METRICS: dict[str, Callable[[Any, Any], float]] = {
@@ -77,17 +85,15 @@ def score(
 
 def _compared(task: BenchmarkTask, example: Example, guess: Any) -> tuple[Any, Any]:
     """What metrics of this kind of task compare: the prediction and the label of one example."""
+    if not is_labelled(example):
+        raise UserError(f"{task.name}: example {example.id} has no label to compare with.")
     if isinstance(example, QuestionExample):
-        if example.answers or example.impossible:
-            return guess, [text for text, _ in example.answers]
-    elif isinstance(example, ChoiceExample) and example.answers:
+        return guess, [text for text, _ in example.answers]
+    if isinstance(example, TokensExample):
+        return guess, example.tags
+    if isinstance(example, ChoiceExample) and example.answers:
         return example.choices[int(guess)], example.answers
-    elif isinstance(example, TokensExample):
-        if example.tags is not None:
-            return guess, example.tags
-    elif example.label is not None:
-        return guess, example.label
-    raise UserError(f"{task.name}: example {example.id} has no label to compare with.")
+    return guess, example.label
 
 
 def _ids(task: BenchmarkTask, given: Sequence[str], names: Sequence[str]) -> np.ndarray:

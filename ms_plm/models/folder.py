@@ -130,8 +130,8 @@ class ModelFolder:
     ) -> Model:
         """A model in evaluation mode; arguments and errors as for `load`.
 
-        With a `projection`, which is new unless the folder has this one. `task`: what the model is for; a classifier
-        that was trained on another one, as the folder says, is replaced where `new_head` allows it.
+        With a `projection`, which is new unless the folder has this one. `task`: what the model is for; a head with
+        labels that was trained on another one, as the folder says, is treated as one for other labels.
         """
         config = self._labelled(head, labels)
         absent = self.lacks(head)
@@ -144,10 +144,9 @@ class ModelFolder:
                 f"{self.weights.path}: has no {' and no '.join(absent)} head{said}, which head={head!r} needs. Load it "
                 "with new_head=True to start with fresh weights, or choose a head that the folder has."
             )
-        other = None if labels is None or head in absent else self._other_labels(head, config)
-        trained = (self.config.provenance or {}).get("task")
-        if new_head and not other and head not in absent and task is not None and trained not in (None, task):
-            other = f"{trained}"
+        other = None
+        if labels is not None and head not in absent:
+            other = self._other_labels(head, config) or self._other_task(task)
         if other and not new_head:
             raise UserError(
                 f"{self.weights.path}: the {head} head is for {other}, but labels asks for {_said(config)}. Load it "
@@ -183,6 +182,11 @@ class ModelFolder:
         if outputs == wanted.num_labels and self.config.labels in (None, wanted.labels):
             return None
         return _said(self.config) if outputs == self.config.num_labels else f"{outputs} labels"
+
+    def _other_task(self, task: str | None) -> str | None:
+        """What the folder's head was trained on, where that is known and not what is wanted."""
+        trained = (self.config.provenance or {}).get("task")
+        return None if task is None or trained == task else trained
 
 
 def _names(config: ModelConfig, prefix: str, head: str) -> dict[str, str]:

@@ -144,37 +144,31 @@ def test_a_form_that_cannot_serve_the_run_is_an_error_in_plain_words(capsys):
     assert "relative_attention: flash3 cannot be used here" in capsys.readouterr().err
 
 
-DISTILL = """\
-kind: task_distill
+TASK = """\
+kind: {kind}
 model: {{from: {moods}/run/model}}
 data:
   own: {{train: {moods}/train.tsv, dev: {moods}/dev.tsv, text: sentence, label: mood}}
   max_length: 16
 train: {{epochs: 1, batch: 16}}
-method: {{teacher: {{from: {moods}/run/model, cache: true}}, losses: {{prediction: 1}}}}
+method: {{teacher: {{from: {moods}/run/model, cache: {cache}}}, losses: {{prediction: 1}}{more}}}
 """
-ELASTIC = """\
-kind: elastic
-model: {{from: {moods}/run/model}}
-data:
-  own: {{train: {moods}/train.tsv, dev: {moods}/dev.tsv, text: sentence, label: mood}}
-  max_length: 16
-train: {{epochs: 1, batch: 16}}
-method: {{widths: [1.0, 0.5], depths: [1.0], teacher: {{from: {moods}/run/model}}, losses: {{prediction: 1}}}}
-"""
+KINDS = {
+    "task_distill": {"cache": "true", "more": ""},
+    "elastic": {"cache": "false", "more": ", widths: [1.0, 0.5], depths: [1.0]"},
+}
 
 
 @pytest.mark.slow
 def test_the_step_of_a_task_is_compiled_with_its_longest_batch_and_everyone_in_it(moods, tmp_path):
-    found = {}
-    for name, text in (("distill", DISTILL), ("elastic", ELASTIC), ("finetune", None)):
-        file = moods / "moods.yaml" if text is None else tmp_path / f"{name}.yaml"
-        if text is not None:
-            file.write_text(text.format(moods=moods), encoding="utf-8")
-        found[name] = dry_run(load_recipe(file, ["impl.precision=bf16"]))
+    files = {"finetune": moods / "moods.yaml"}
+    for kind, values in KINDS.items():
+        files[kind] = tmp_path / f"{kind}.yaml"
+        files[kind].write_text(TASK.format(kind=kind, moods=moods, **values), encoding="utf-8")
+    found = {kind: dry_run(load_recipe(file, ["impl.precision=bf16"])) for kind, file in files.items()}
     assert {run.found["length"] for run in found.values()} == {8}
-    told = found["distill"].describe()
+    told = found["task_distill"].describe()
     assert "note             the teacher is in this step" in told
     assert "vocabulary of" in told
     products = {name: run.graph.count("MatMul") for name, run in found.items()}
-    assert products["elastic"] > products["distill"] > products["finetune"] > 0
+    assert products["elastic"] > products["task_distill"] > products["finetune"] > 0
