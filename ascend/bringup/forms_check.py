@@ -9,7 +9,7 @@ from ms_plm.common.releases import cann_release, mindspore_release
 from ms_plm.config.chips import CHIPS
 from ms_plm.kernels import Call, Implementation, Kernels
 from ms_plm.kernels.choice import implementations
-from ms_plm.kernels.verified import Record, code_of
+from ms_plm.kernels.verified import Record, Timing, code_of
 from ms_plm_ascend.bringup.attention_trial import AttentionTrial
 from ms_plm_ascend.bringup.check import Check, Verdict
 from ms_plm_ascend.bringup.norm_trial import NormTrial
@@ -27,13 +27,32 @@ TRIALS: dict[str, Trial] = {
 """Operation -> how its forms are verified. A form of another operation cannot be."""
 
 
-def bound_milliseconds(trial: Trial, form: Implementation, call: Call) -> float:
+def bound_milliseconds(trial: Trial, form: Implementation, call: Call, length: int | None) -> float:
     """What the call's chip needs at least for what a trial times, by the model of `ms_plm_ascend.roofline`."""
-    return 1000 * bound(trial.work(form, call), CHIPS[call.chip]).seconds
+    return 1000 * bound(trial.work(form, call, length), CHIPS[call.chip]).seconds
+
+
+def instead_of(form: Implementation, call: Call) -> Implementation:
+    """What `auto` takes where nothing is verified."""
+    forms = implementations()[form.operation]
+    return max((f for f in forms if f.proven and not f.declines(call)), key=lambda f: f.preference)
+
+
+def timings(trial: Trial, form: Implementation, instead: Implementation, call: Call, repeats: int) -> list[Timing]:
+    """A form's time beside that of another one and the bound, at each length of a trial."""
+    return [
+        Timing(
+            length=length,
+            milliseconds=milliseconds(trial, form, call, length, repeats),
+            instead_milliseconds=milliseconds(trial, instead, call, length, repeats),
+            bound_milliseconds=bound_milliseconds(trial, form, call, length),
+        )
+        for length in trial.timed_lengths
+    ]
 
 
 def verify(form: Implementation, call: Call, trial: Trial | None = None, repeats: int = 20) -> Verdict:
-    """Hold a form against float64 and time it; the verdict carries a record where it is right.
+    """Hold a form against float64, and time it beside what is taken without it; a right one gets a record.
 
     Args:
         trial: default: that of the form's operation in `TRIALS`.
@@ -51,7 +70,8 @@ def verify(form: Implementation, call: Call, trial: Trial | None = None, repeats
     dropout = trial.dropout(form, call)
     if dropout is not None and not dropout_is_right(dropout):
         return Verdict(False, "WRONG with dropout", {**figures, **dropout})
-    taken, least = milliseconds(trial, form, call, repeats), bound_milliseconds(trial, form, call)
+    instead = instead_of(form, call)
+    taken = timings(trial, form, instead, call, repeats)
     record = Record(
         operation=form.operation,
         form=form.name,
@@ -63,11 +83,30 @@ def verify(form: Implementation, call: Call, trial: Trial | None = None, repeats
         date=date.today().isoformat(),
         errors=figures,
         tolerance=limit,
-        milliseconds=taken,
-        bound_milliseconds=least,
+        instead=instead.name,
+        timings=taken,
     )
-    answer = f"right to {figures[worst]:.1e}; {taken:.2f} ms, at least {least:.2f} by the model ({least / taken:.0%})"
-    return Verdict(True, answer, {**figures, **(dropout or {}), "ms": taken, "bound ms": least}, record.model_dump())
+    told = "; ".join(_told(timing, instead.name) for timing in taken)
+    timed = {name: value for timing in taken for name, value in _figures(timing).items()}
+    answer = f"right to {figures[worst]:.1e}; {told}"
+    return Verdict(True, answer, {**figures, **(dropout or {}), **timed}, record.model_dump())
+
+
+def _at(timing: Timing) -> str:
+    return f" at {timing.length}" if timing.length else ""
+
+
+def _told(timing: Timing, instead: str) -> str:
+    share = timing.bound_milliseconds / timing.milliseconds
+    return (
+        f"{timing.milliseconds:.2f} ms{_at(timing)}, {instead} {timing.instead_milliseconds:.2f}, at least "
+        f"{timing.bound_milliseconds:.2f} by the model ({share:.0%})"
+    )
+
+
+def _figures(timing: Timing) -> dict[str, float]:
+    names = {"ms": timing.milliseconds, "instead ms": timing.instead_milliseconds}
+    return {f"{name}{_at(timing)}": value for name, value in {**names, "bound ms": timing.bound_milliseconds}.items()}
 
 
 def call_for(operators: Operators) -> Call:

@@ -78,18 +78,17 @@ class NormTrial(Trial):
 
     Attributes:
         problems: see `Problem`.
-        batch, length, size: of what is timed.
+        rows, size: of what is timed.
     """
 
     problems: tuple[Problem, ...] = (Problem(768, 1e-12, 1.0), Problem(1024, 1e-12, 30.0), Problem(312, 1e-3, 0.03))
-    batch: int = 32
-    length: int = 512
+    rows: int = 16384
     size: int = 768
 
     @property
     def how(self) -> str:
         widths = ", ".join(str(problem.size) for problem in self.problems)
-        timed = f"{self.batch} x {self.length} x {self.size}"
+        timed = f"{self.rows} x {self.size}"
         return f"widths {widths} with small and large epsilon against float64, dropout, then {timed} timed"
 
     def _built(self, form: Implementation, call: Call, size: int, epsilon: float, drops: float = 0.0) -> Measured:
@@ -146,13 +145,13 @@ class NormTrial(Trial):
             OTHERWISE: float((abs(dx / np.where(told, slope, 1.0) / unit - seen) > 0.25)[told].mean()),
         }
 
-    def timed(self, form: Implementation, call: Call) -> Callable[[], Tensor]:
+    def timed(self, form: Implementation, call: Call, length: int | None = None) -> Callable[[], Tensor]:
         random = np.random.default_rng(0)
-        shape = (self.batch, self.length, self.size)
+        shape = (1, self.rows, self.size)
         x, residual, cotangent = (Tensor(random.standard_normal(shape).astype(np.float32)) for _ in range(3))
         weight, bias = Tensor(np.ones(self.size, np.float32)), Tensor(np.zeros(self.size, np.float32))
         cell = self._built(form, call, self.size, 1e-12)
         return lambda: cell(x, residual, weight, bias, None, cotangent)[1][0]
 
-    def work(self, form: Implementation, call: Call) -> Work:
-        return layer_norm(float(self.batch * self.length * self.size), WIDTHS[call.compute])
+    def work(self, form: Implementation, call: Call, length: int | None = None) -> Work:
+        return layer_norm(float(self.rows * self.size), WIDTHS[call.compute])

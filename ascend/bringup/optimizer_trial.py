@@ -102,7 +102,7 @@ class OptimizerTrial(Trial):
                 errors[name] = max(errors[name], error(got, right))
         return errors
 
-    def timed(self, form: Implementation, call: Call) -> Callable[[], Tensor]:
+    def timed(self, form: Implementation, call: Call, length: int | None = None) -> Callable[[], Tensor]:
         values = [np.full(shape, 0.02, np.float32) for shape in self.timed_shapes]
         cell, gradients = Moments(form, call, values), tuple(Tensor(x) for x in values)
         numbers = [Tensor(number, ms.float32) for number in (FACTOR, 1e-4, 10)]
@@ -113,6 +113,6 @@ class OptimizerTrial(Trial):
 
         return run
 
-    def work(self, form: Implementation, call: Call) -> Work:
+    def work(self, form: Implementation, call: Call, length: int | None = None) -> Work:
         weights = float(sum(map(np.prod, self.timed_shapes)))
         return Work("AdamW", "optimizer", vector=24 * weights, bytes=ADAMW * weights)

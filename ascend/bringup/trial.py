@@ -70,12 +70,17 @@ class Trial(ABC):
         operation drops nothing."""
         return None
 
+    @property
+    def timed_lengths(self) -> tuple[int | None, ...]:
+        """Of sequences, for which it is timed; None: it does not depend on them."""
+        return (None,)
+
     @abstractmethod
-    def timed(self, form: Implementation, call: Call) -> Callable[[], Tensor]:
+    def timed(self, form: Implementation, call: Call, length: int | None) -> Callable[[], Tensor]:
         """What is timed, without dropout: a run, and one of its results to wait for."""
 
     @abstractmethod
-    def work(self, form: Implementation, call: Call) -> Work:
+    def work(self, form: Implementation, call: Call, length: int | None) -> Work:
         """What the timed run computes and moves at least."""
 
 
@@ -85,9 +90,9 @@ def dropout_is_right(figures: dict[str, float]) -> bool:
     return near and figures[OTHERWISE] == 0.0
 
 
-def milliseconds(trial: Trial, form: Implementation, call: Call, repeats: int = 20) -> float:
+def milliseconds(trial: Trial, form: Implementation, call: Call, length: int | None, repeats: int = 20) -> float:
     """Median time of what a trial times."""
-    run, times = trial.timed(form, call), []
+    run, times = trial.timed(form, call, length), []
     for _ in range(repeats + 3):
         begun = time.perf_counter()
         run().reshape((-1,))[:1].asnumpy()  # waits for the device, and copies next to nothing

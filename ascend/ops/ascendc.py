@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import functools
 import math
+from pathlib import Path
 
 import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn, ops
 
-from ms_plm.common import rng as generator
 from ms_plm.config.precision import MASKED
 from ms_plm.kernels import Call, Implementation
 from ms_plm.kernels.attention import distances, numbers
@@ -26,6 +26,7 @@ from ms_plm.kernels.registry import for_static_training
 from ms_plm_ascend.ascendc.operators import (
     ATTENTION,
     ATTENTION_GRAD,
+    FOLDER,
     LAYER_NORM,
     LAYER_NORM_GRAD,
     LONGEST,
@@ -33,7 +34,10 @@ from ms_plm_ascend.ascendc.operators import (
     WIDEST,
     Operator,
     not_installed,
+    vendors,
 )
+from ms_plm_ascend.ops.bits import KeepBits
+from ms_plm_ascend.ops.limits import draws_bits, draws_bits_of_scores, keeps_less, lacks_chip
 
 _zeros, _sum = ops.ZerosLike(), ops.ReduceSum()
 
@@ -92,26 +96,6 @@ def _relative_attention(library: str) -> ops.Custom:
     return _operation(ATTENTION, library, shape, lambda q, k, v, t, m, b, c: (q, m, m), bprop)
 
 
-class Bits(nn.Cell):
-    """Random bits for one place of dropout, by the device's own generator: uint8 `[..., n / 8]` for a shape `[..., n]`.
-
-    Its seeds are a function of `Call.seed` and the site, so that places and processes draw different ones.
-    """
-
-    def __init__(self, call: Call, site: DropoutSite) -> None:
-        super().__init__()
-        words = generator.sample_keys(call.seed, 0, np.array([site.operation]), generator.DROPOUT)[0]
-        first, second = (int(word) & 0x7FFFFFFF | 1 for word in words)  # above 0, which means a seed of its own
-        self.draw = ops.DropoutGenMask(Seed0=first, Seed1=second)
-        self.keep = Tensor(1.0 - site.probability, ms.float32)
-
-    def construct(self, shape):
-        count = 1
-        for size in shape:
-            count = count * size
-        return self.draw(shape, self.keep)[: count // 8].reshape((*shape[:-1], shape[-1] // 8))
-
-
 def _keep(site: DropoutSite | None) -> float:
     return 1.0 if site is None else 1.0 - site.probability
 
@@ -126,7 +110,7 @@ class AscendCDropoutAddLayerNorm(nn.Cell):
         epsilon: float,
         site: DropoutSite | None,
         library: str = "",
-        bits: type = Bits,
+        bits: type = KeepBits,
     ) -> None:
         super().__init__()
         self.op, self.drops = _dropout_add_layer_norm(library), site is not None
@@ -160,7 +144,7 @@ class AscendCAttention(nn.Cell):
         causal: bool = False,
         learned_table: bool = False,
         library: str = "",
-        bits: type = Bits,
+        bits: type = KeepBits,
     ) -> None:
         super().__init__()
         self.op, self.drops = _relative_attention(library), site is not None
@@ -205,19 +189,17 @@ class AscendCAttention(nn.Cell):
 
 
 def _for_layer_norm(call: Call) -> str | None:
-    if call.exact_dropout:
-        return "draws dropout by the device's own generator: set impl.exact_resume=false"
-    return for_static_training(call) or not_installed(LAYER_NORM, LAYER_NORM_GRAD)
+    reason = lacks_chip(call) or draws_bits(call) or for_static_training(call)
+    return reason or not_installed(LAYER_NORM, LAYER_NORM_GRAD)
 
 
 def _for_attention(call: Call) -> str | None:
     if call.compute != "fp16":
         return "multiplies in fp16"
-    if unmet := sorted(call.wants & {"scores", "probabilities"}):
-        return f"keeps no {' and no '.join(unmet)}"
-    if call.exact_dropout:
-        return "draws dropout by the device's own generator: set impl.exact_resume=false"
-    return for_static_training(call) or not_installed(ATTENTION, ATTENTION_GRAD)
+    if call.length is not None and call.length > LONGEST:
+        return f"takes up to {LONGEST} positions, not {call.length}"
+    reason = lacks_chip(call) or keeps_less(call) or draws_bits_of_scores(call) or for_static_training(call)
+    return reason or not_installed(ATTENTION, ATTENTION_GRAD)
 
 
 def _layer_norm_serves(size: int = 768, **arguments) -> str | None:
@@ -232,25 +214,19 @@ def _attention_serves(head_size: int = 64, learned_table: bool = False, **argume
     return f"needs a head size of 16, 32, 48 ... 128, not {head_size}" if head_size % 16 or head_size > 128 else None
 
 
-IMPLEMENTATIONS = (
-    Implementation(
-        "dropout_add_layer_norm",
-        "ascendc",
-        ("ascend",),
-        AscendCDropoutAddLayerNorm,
-        _for_layer_norm,
-        20,
-        _layer_norm_serves,
-        proven=False,
-    ),
-    Implementation(
-        "relative_attention",
-        "ascendc",
-        ("ascend",),
-        AscendCAttention,
-        _for_attention,
-        50,
-        _attention_serves,
-        proven=False,
-    ),
+def _code() -> list[Path]:
+    """The operators' sources, and the packages that are installed of them."""
+    header = f"op_api/include/aclnn_{ATTENTION.name}.h"
+    installed = [folder for folder in vendors() if (folder / header).is_file()]
+    files = [path for kind in ("*.h", "*.cpp") for path in FOLDER.rglob(kind)]
+    files += [path for folder in installed for path in folder.rglob("*") if path.is_file()]
+    return sorted(files)
+
+
+IMPLEMENTATIONS = tuple(
+    Implementation(operation, "ascendc", ("ascend",), cell, supports, serves=serves, proven=False, code=_code)
+    for operation, cell, supports, serves in (
+        ("dropout_add_layer_norm", AscendCDropoutAddLayerNorm, _for_layer_norm, _layer_norm_serves),
+        ("relative_attention", AscendCAttention, _for_attention, _attention_serves),
+    )
 )

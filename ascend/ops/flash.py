@@ -10,15 +10,15 @@ from __future__ import annotations
 import math
 
 import mindspore as ms
-import numpy as np
-from mindspore import Tensor, nn, ops
+from mindspore import nn, ops
 from mindspore.ops.auto_generate import FlashAttentionScore, FlashAttentionScoreGrad
 
-from ms_plm.common import rng as generator
 from ms_plm.kernels import Call, Implementation
 from ms_plm.kernels.attention import MASKED
 from ms_plm.kernels.dropout import DropoutSite
 from ms_plm.kernels.registry import for_static_training
+from ms_plm_ascend.ops.bits import KeepBits
+from ms_plm_ascend.ops.limits import draws_bits_of_scores, keeps_less, lacks_chip
 
 EVERYWHERE = 2147483647
 """A reach without limit, of `FlashAttentionScore`."""
@@ -68,25 +68,6 @@ class FlashOperator(nn.Cell):
         return self.grad(query, key, value, dout, None, dropped, None, mask, largest, total, None, out)[:3]
 
 
-class KeepBits(nn.Cell):
-    """Random bits for one place of dropout, by the device's own generator.
-
-    Its seeds are a function of `Call.seed`, the site and `part`, so that places and processes draw different ones.
-    """
-
-    def __init__(self, call: Call, site: DropoutSite, part: int = 0) -> None:
-        super().__init__()
-        words = generator.sample_keys(call.seed, part, np.array([site.operation]), generator.DROPOUT)[0]
-        first, second = (int(word) & 0x7FFFFFFF | 1 for word in words)  # above 0, which means a seed of its own
-        self.draw = ops.DropoutGenMask(Seed0=first, Seed1=second)
-        self.draw.recompute(False)  # a second draw would be another mask
-        self.keep = Tensor(1.0 - site.probability, ms.float32)
-
-    def construct(self, batch, heads, length):
-        """uint8 `[B, N, S, S / 8]`; S must be a multiple of 16."""
-        return self.draw((batch, heads, length, length), self.keep).reshape((batch, heads, length, length // 8))
-
-
 def padding(mask):
     """True where a key is padding, bool `[B, 1, 1, S]`, from the additive mask."""
     return mask < 0.5 * MASKED
@@ -126,7 +107,7 @@ class FlashAttention(nn.Cell):
             hidden = ops.logical_or(hidden, ops.triu(ops.ones((length, length), ms.bool_), 1))
         hidden = hidden.astype(ms.uint8)
         if self.drops and rng is not None:
-            out = self.dropping(query, key, value, self.bits(batch, self.heads, length), hidden)[2]
+            out = self.dropping(query, key, value, self.bits((batch, self.heads, length, length)), hidden)[2]
         else:
             out = self.keeping(query, key, value, None, hidden)[2]
         if head_mask is not None:
@@ -138,11 +119,7 @@ def for_flash(call: Call) -> str | None:
     """`supports` of forms on these operators."""
     if call.compute == "fp32":
         return "multiplies in fp16 or bf16"
-    if unmet := sorted(call.wants & {"scores", "probabilities"}):
-        return f"keeps no {' and no '.join(unmet)}"
-    if call.exact_dropout:
-        return "draws dropout by the device's own generator: set impl.exact_resume=false"
-    return for_static_training(call)
+    return lacks_chip(call) or keeps_less(call) or draws_bits_of_scores(call) or for_static_training(call)
 
 
 def _serves(head_size: int = 64, **arguments) -> str | None:
@@ -150,5 +127,5 @@ def _serves(head_size: int = 64, **arguments) -> str | None:
 
 
 IMPLEMENTATIONS = (
-    Implementation("attention", "flash", ("ascend",), FlashAttention, for_flash, 30, _serves, proven=False),
+    Implementation("attention", "flash", ("ascend",), FlashAttention, for_flash, serves=_serves, proven=False),
 )

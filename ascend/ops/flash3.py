@@ -17,15 +17,17 @@ the cube unit, and neither slices nor concatenations.
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn, ops
 
-from ms_plm.kernels import Call, Implementation
+from ms_plm.kernels import Call, Implementation, relative_attention
 from ms_plm.kernels.dropout import DropoutSite
 from ms_plm.kernels.relative_attention import RotatedPositions
-from ms_plm_ascend.ops.flash import EVERYWHERE, STATISTICS, FlashOperator, KeepBits, for_flash, padding
+from ms_plm_ascend.ops.bits import KeepBits
+from ms_plm_ascend.ops.flash import EVERYWHERE, STATISTICS, FlashOperator, for_flash, padding
 
 EXTRA = 16
 """Columns beside the clipped regions' vectors: one is needed, the operator takes multiples of 16."""
@@ -266,11 +268,8 @@ class Flash3(nn.Cell):
         )
         query, key, value = query.reshape(shape), key.reshape(shape), value.reshape(shape)
         if self.drops and rng is not None:
-            bits = (
-                self.bits[0](batch, self.heads, length),
-                self.bits[1](batch, self.heads, length),
-                self.bits[2](batch, self.heads, length),
-            )
+            scores = (batch, self.heads, length, length)
+            bits = (self.bits[0](scores), self.bits[1](scores), self.bits[2](scores))
             context = self.dropping(query, key, value, *shared, *masks, *bits)[0]
         else:
             none = (self.no_bits, self.no_bits, self.no_bits)
@@ -288,6 +287,13 @@ def _serves(head_size: int = 64, causal: bool = False, learned_table: bool = Fal
     return f"needs a head size that is a multiple of 16, not {head_size}" if head_size % 16 else None
 
 
+def _code() -> list[Path]:
+    """What prepares positions."""
+    return [Path(relative_attention.__file__)]
+
+
 IMPLEMENTATIONS = (
-    Implementation("relative_attention", "flash3", ("ascend",), Flash3, for_flash, 40, _serves, proven=False),
+    Implementation(
+        "relative_attention", "flash3", ("ascend",), Flash3, for_flash, serves=_serves, proven=False, code=_code
+    ),
 )

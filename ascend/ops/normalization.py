@@ -2,7 +2,7 @@
 
 `AddLayerNormV2` reads both summands once and keeps row means, reciprocal deviations and the sum for its gradient
 operator, where stock operators write the sum and read it again. Dropout stays an operator before it. CANN has the pair
-for Atlas A2, A3 and the 310P, not for the 910A.
+for Atlas A2, A3 and the 310P (which does not train), not for the 910A.
 """
 
 from __future__ import annotations
@@ -14,9 +14,7 @@ from mindspore.ops.auto_generate import AddLayerNormV2
 from ms_plm.kernels import Call, Implementation
 from ms_plm.kernels.dropout import DropoutSite, build_dropout
 from ms_plm.kernels.registry import for_static_training
-
-WITHOUT = "910A"
-"""The generation that lacks the operator."""
+from ms_plm_ascend.ops.limits import lacks_chip
 
 
 class AddNorm(nn.Cell):
@@ -38,11 +36,7 @@ class AddNorm(nn.Cell):
 
 
 def _supports(call: Call) -> str | None:
-    if call.chip and call.chip.startswith(WITHOUT):
-        return f"is an operator that CANN has for A2, A3 and the 310P, not for the {call.chip}"
-    return for_static_training(call)
+    return lacks_chip(call) or for_static_training(call)
 
 
-IMPLEMENTATIONS = (
-    Implementation("dropout_add_layer_norm", "addnorm", ("ascend",), AddNorm, _supports, 10, proven=False),
-)
+IMPLEMENTATIONS = (Implementation("dropout_add_layer_norm", "addnorm", ("ascend",), AddNorm, _supports, proven=False),)

@@ -53,8 +53,7 @@ IMPLEMENTATIONS = (
         ("ascend",),
         AdamWeightDecayUpdate,
         for_training,
-        10,
-        adamw_only,
+        serves=adamw_only,
         proven=False,
     ),
 )

@@ -19,11 +19,13 @@ import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn, ops
 
-from ms_plm.kernels import Call, Implementation
+from ms_plm.kernels import Call, Implementation, relative_attention
 from ms_plm.kernels.dropout import DropoutSite
 from ms_plm.kernels.dtypes import COMPUTE
 from ms_plm.kernels.registry import for_static_training
 from ms_plm.kernels.relative_attention import RotatedPositions
+from ms_plm_ascend.ops.limits import keeps_less, lacks_chip
+from ms_plm_ascend.triton_kernels import calls
 from ms_plm_ascend.triton_kernels.calls import LARGEST_HEAD, LARGEST_TOKEN, PARTS, Attention, Dropout, Norm
 from ms_plm_ascend.triton_kernels.catalogue import kernel_of
 
@@ -345,13 +347,13 @@ def _installed() -> str:
 
 def for_triton(call: Call) -> str | None:
     """`supports` of forms on these kernels."""
-    if unmet := sorted(call.wants & {"scores", "probabilities"}):
-        return f"keeps no {' and no '.join(unmet)}"
-    return for_static_training(call) or missing()
+    return lacks_chip(call) or for_static_training(call) or missing()
 
 
 def _for_attention(call: Call) -> str | None:
-    return "multiplies in fp16 or bf16" if call.compute == "fp32" else for_triton(call)
+    if call.compute == "fp32":
+        return "multiplies in fp16 or bf16"
+    return keeps_less(call) or for_triton(call)
 
 
 def _serves(head_size: int = 64, causal: bool = False, learned_table: bool = False, **arguments) -> str | None:
@@ -370,11 +372,15 @@ def _norm_serves(size: int = 768, **arguments) -> str | None:
     return None
 
 
-IMPLEMENTATIONS = (
-    Implementation(
-        "relative_attention", "triton", ("ascend",), TritonAttention, _for_attention, 35, _serves, proven=False
-    ),
-    Implementation(
-        "dropout_add_layer_norm", "triton", ("ascend",), TritonNorm, for_triton, 20, _norm_serves, proven=False
-    ),
+def _code() -> list[Path]:
+    """The kernels, and what prepares positions for them."""
+    return [*sorted(Path(calls.__file__).parent.glob("*.py")), Path(relative_attention.__file__)]
+
+
+IMPLEMENTATIONS = tuple(
+    Implementation(operation, "triton", ("ascend",), cell, supports, serves=serves, proven=False, code=_code)
+    for operation, cell, supports, serves in (
+        ("relative_attention", TritonAttention, _for_attention, _serves),
+        ("dropout_add_layer_norm", TritonNorm, for_triton, _norm_serves),
+    )
 )

@@ -26,7 +26,7 @@ def rows(device: str, precision: str) -> list[Row]:
     that it would rather take.
     """
     from ms_plm.kernels import Call, Kernels
-    from ms_plm.kernels.choice import implementations, refusal
+    from ms_plm.kernels.choice import implementations, rank, refusal
     from ms_plm.kernels.verified import proof
 
     kernels = Kernels(Call(device, compute=precision, training=True, chip=_chip(device)))
@@ -39,7 +39,7 @@ def rows(device: str, precision: str) -> list[Row]:
             chosen, reason = kernels.choose(operation)
             made.append((operation, chosen.name, reason.split("; passed over")[0]))
             refusals.pop(chosen.name)
-        preferred = sorted(forms, key=lambda form: -form.preference)
+        preferred = sorted(forms, key=lambda form: rank(form, kernels.call), reverse=True)
         for form in (form for form in preferred if form.name in refusals):
             record = None if form.proven else proof(form, kernels.call)
             verified = f"; verified on this machine {record.date}" if record else ""

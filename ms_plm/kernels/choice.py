@@ -36,8 +36,14 @@ def refusal(form: Implementation, call: Call, **arguments: Any) -> str | None:
     """Why `auto` does not take a form for a call, built with these arguments; None where it may."""
     if reason := form.declines(call, **arguments):
         return reason
-    if form.proven or proof(form, call):
+    if form.proven:
         return None
+    if record := proof(form, call):
+        timing = record.timing(call.length)
+        if timing.milliseconds < timing.instead_milliseconds:
+            return None
+        at = f" at length {timing.length}" if timing.length else ""
+        return f"was slower here: {timing.milliseconds:.2f} ms, {record.instead} {timing.instead_milliseconds:.2f}{at}"
     other = rejected(form, call)
     return f"is not taken unless it is asked for: {UNPROVEN}" + (f" ({other})" if other else "")
 
@@ -48,6 +54,12 @@ def standing(form: Implementation, call: Call) -> str:
         return ""
     record = proof(form, call)
     return f"verified on this machine {record.date}" if record else UNPROVEN
+
+
+def rank(form: Implementation, call: Call) -> tuple[bool, float]:
+    """What `auto` compares of forms that it may take, the higher the better; verified ones were faster than others."""
+    record = None if form.proven else proof(form, call)
+    return (True, -record.timing(call.length).milliseconds) if record else (False, form.preference)
 
 
 def _joined(*parts: str) -> str:
@@ -151,7 +163,7 @@ class Kernels:
         if not accepting:
             reasons = "; ".join(f"{name} {reason}" for name, reason in refusals.items())
             raise UserError(f"no implementation of {operation} serves this run: {reasons}.")
-        best = max(accepting, key=lambda form: form.preference)
+        best = max(accepting, key=lambda form: rank(form, self.call))
         passed = [f"{n} {r}" for n, r in refusals.items() if r]
         reason = _joined("fastest that serves this run", standing(best, self.call))
         return best, _joined(reason, f"passed over: {'; '.join(passed)}" if passed else "")

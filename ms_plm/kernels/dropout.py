@@ -170,16 +170,19 @@ class HashDropout(nn.Cell):
         return x * ((draws < self.threshold).reshape(shape).astype(x.dtype) * self.scale)
 
 
-class StockDropout(nn.Cell):
-    """The device's own dropout: faster on some, its state can be neither saved nor restored.
+def device_seeds(call: Call, site: DropoutSite, part: int = 0) -> tuple[int, int]:
+    """Of the device's own generator at a site: places, parts of one, processes and runs draw different values."""
+    words = generator.sample_keys(call.seed, part, np.array([site.operation]), generator.DROPOUT)[0]
+    first, second = (int(word) & 0x7FFFFFFF | 1 for word in words)  # above 0, which means a seed of its own
+    return first, second
 
-    Its seeds are a function of `Call.seed` and the site, so that places, processes and runs draw different masks.
-    """
+
+class StockDropout(nn.Cell):
+    """The device's own dropout: faster on some, its state can be neither saved nor restored."""
 
     def __init__(self, call: Call, site: DropoutSite) -> None:
         super().__init__()
-        words = generator.sample_keys(call.seed, 0, np.array([site.operation]), generator.DROPOUT)[0]
-        first, second = (int(word) & 0x7FFFFFFF | 1 for word in words)  # above 0, which means a seed of its own
+        first, second = device_seeds(call, site)
         self.dropout = ops.Dropout(keep_prob=1.0 - site.probability, Seed0=first, Seed1=second)
         self.dropout.recompute(False)  # a second draw would be another mask
 

@@ -6,8 +6,9 @@ checkpoint does not know which implementation ran.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 
@@ -26,6 +27,7 @@ class Call:
         exact_dropout: dropout must be a function of the keys (see `ms_plm.common.rng`).
         seed: of the device's own dropout: the run's seed and the process's rank, mixed.
         chip: of an Ascend device, see `ms_plm.config.chips`; None where unknown.
+        length: of the longest sequences, in tokens; None where unknown.
         dropout: the implementation of dropout, inside other operations as well; filled in by `Kernels`.
     """
 
@@ -38,11 +40,16 @@ class Call:
     exact_dropout: bool = True
     seed: int = 0
     chip: str | None = None
+    length: int | None = None
     dropout: Implementation | None = None
 
 
 def _always(call: Call) -> str | None:
     return None
+
+
+def _nothing() -> Iterable[Path]:
+    return ()
 
 
 def _anything(**arguments: Any) -> str | None:
@@ -74,10 +81,12 @@ class Implementation:
         devices: where it runs.
         build: makes the stateless cell from the call and the operation's own arguments.
         supports: None, or the reason why it declines a call.
-        preference: `auto` takes the highest among those that accept.
+        preference: `auto` takes the highest among those that accept; verified ones go by their measured times.
         serves: None, or the reason why it declines the arguments that `build` is to get.
         proven: it has been run on the hardware that it is for; `auto` takes no other, unless it was verified on the
             machine itself (`ms_plm.kernels.verified`).
+        code: files beside those of `build`'s folder that decide what it computes; a record of its verification is of
+            these too.
     """
 
     operation: str
@@ -88,6 +97,7 @@ class Implementation:
     preference: int = 0
     serves: Callable[..., str | None] = _anything
     proven: bool = True
+    code: Callable[[], Iterable[Path]] = _nothing
 
     def declines(self, call: Call, **arguments: Any) -> str | None:
         """The reason why this form cannot serve the call, built with these arguments; or None."""

@@ -3,13 +3,15 @@
 Who has the device writes the file once, by a program that holds each implementation against float64; here it is only
 read. It lies at ~/.config/ms_plm/verified.json, or where MS_PLM_VERIFIED says:
 
-    {"format": "ms_plm.verified/1", "digest": SHA-256 of `records` as compact JSON with sorted keys, "records": [
+    {"format": "ms_plm.verified/2", "digest": SHA-256 of `records` as compact JSON with sorted keys, "records": [
       {"operation": "relative_attention", "form": "flash3", "chip": "910B3", "dtype": "fp16",
-       "mindspore": "2.10.0", "cann": "8.3.RC1", "code": SHA-256 of the implementation's folder,
-       "date": "2026-01-31", "errors": {"context": 4e-4, "d query": 6e-4}, "tolerance": 4e-3,
-       "milliseconds": 1.9, "bound_milliseconds": 0.8}]}
+       "mindspore": "2.10.0", "cann": "8.3.RC1", "code": SHA-256 of the implementation's files,
+       "date": "2026-01-31", "errors": {"context": 4e-4, "d query": 6e-4}, "tolerance": 4e-3, "instead": "rotation",
+       "timings": [{"length": 512, "milliseconds": 1.9, "instead_milliseconds": 3.1, "bound_milliseconds": 0.8}]}]}
 
-A record counts where chip, dtype, both versions and the code are those that are running. A damaged file counts nothing.
+A record counts where chip, dtype, both versions and the code are those that are running; `auto` takes the form where it
+was faster than what would be taken instead, at the measured length that is next to the run's. A damaged file counts
+nothing.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ import functools
 import hashlib
 import json
 import logging
+import math
 import os
 import sys
 from collections.abc import Sequence
@@ -31,8 +34,19 @@ from ms_plm.common.releases import cann_release, mindspore_release
 from ms_plm.kernels.registry import Call, Implementation
 
 log = logging.getLogger(__name__)
-FORMAT = "ms_plm.verified/1"
+FORMAT = "ms_plm.verified/2"
 VARIABLE = "MS_PLM_VERIFIED"
+
+
+class Timing(BaseModel):
+    """How long forward and gradient took, in milliseconds."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    length: int | None = Field(None, gt=0, description="of sequences; none where the operation does not depend on it")
+    milliseconds: float = Field(gt=0, description="of the form")
+    instead_milliseconds: float = Field(gt=0, description="of the form that is taken without it")
+    bound_milliseconds: float = Field(ge=0, description="what the chip needs at least, by a model")
 
 
 class Record(BaseModel):
@@ -50,8 +64,14 @@ class Record(BaseModel):
     date: str
     errors: dict[str, float] = Field(min_length=1, description="of outputs and gradients, against float64")
     tolerance: float = Field(gt=0, description="what every error had to stay below")
-    milliseconds: float = Field(ge=0, description="of forward and gradient")
-    bound_milliseconds: float = Field(ge=0, description="what the chip needs at least, by a model")
+    instead: str = Field(description="the form that `auto` takes without this one, timed beside it")
+    timings: tuple[Timing, ...] = Field(min_length=1)
+
+    def timing(self, length: int | None) -> Timing:
+        """Of the measured length that is next to a run's; where that is unknown, of the longest."""
+        if length is None:
+            return max(self.timings, key=lambda timing: timing.length or 0)
+        return min(self.timings, key=lambda timing: abs(math.log((timing.length or length) / length)))
 
 
 def file_path() -> Path:
@@ -145,12 +165,14 @@ def _other(record: Record, form: Implementation, call: Call) -> str:
 
 
 def code_of(form: Implementation) -> str:
-    """SHA-256 over the Python files of the folder that a form's `build` stands in."""
+    """SHA-256 over the files that decide what a form computes: the Python files of the folder that its `build` stands
+    in, and what it names itself."""
     build = form.build
     while isinstance(build, functools.partial):
         build = build.func
     file = getattr(sys.modules.get(build.__module__), "__file__", None)
+    own = sorted(Path(file).parent.glob("*.py")) if file else []
     digest = hashlib.sha256()
-    for path in sorted(Path(file).parent.glob("*.py")) if file else ():
+    for path in (*own, *form.code()):
         digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()

@@ -46,6 +46,7 @@ def build_kernels(
         exact_dropout=impl.exact_resume,
         seed=seed,
         chip=device.chip,
+        length=recipe.data.max_length,
         **more,
     )
     kernels = Kernels(call, impl.kernels)

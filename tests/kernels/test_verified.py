@@ -27,6 +27,10 @@ NEW = Implementation("linear", "new", ("ascend",), _build, preference=9, proven=
 DROPOUT = Implementation("dropout", "hash", ("cpu", "ascend"), _build)
 
 
+def timing(**changes) -> dict:
+    return {"length": 128, "milliseconds": 1.5, "instead_milliseconds": 2.0, "bound_milliseconds": 0.7, **changes}
+
+
 def record(**changes) -> Record:
     values = {
         "operation": "linear",
@@ -39,8 +43,8 @@ def record(**changes) -> Record:
         "date": "2026-01-31",
         "errors": {"y": 1e-4, "d x": 2e-4},
         "tolerance": 4e-3,
-        "milliseconds": 1.5,
-        "bound_milliseconds": 0.7,
+        "instead": "reference",
+        "timings": [timing()],
     }
     return Record(**{**values, **changes})
 
@@ -76,6 +80,30 @@ def test_auto_takes_what_was_verified_here_and_says_when(written) -> None:
     assert chosen()[0] == "reference"
     written(record())
     assert chosen() == ("new", "fastest that serves this run; verified on this machine 2026-01-31")
+
+
+SLOW = [timing(milliseconds=2.5), timing(length=512)]
+"""Slower with short sequences, faster with long ones."""
+
+
+@pytest.mark.parametrize(("length", "name"), [(64, "reference"), (200, "reference"), (300, "new"), (None, "new")])
+def test_auto_takes_it_where_it_was_the_faster_at_the_lengths_of_the_run(
+    written, length: int | None, name: str
+) -> None:
+    written(record(timings=SLOW))
+    call = Call("ascend", compute="fp16", training=True, chip="910B3", length=length)
+    found, reason = chosen(call)
+    assert found == name
+    assert ("new was slower here: 2.50 ms, reference 2.00 at length 128" in reason) == (name == "reference")
+
+
+def test_of_two_that_were_verified_the_faster_one_is_taken(written, monkeypatch) -> None:
+    newer = Implementation("linear", "newer", ("ascend",), _build, proven=False)
+    monkeypatch.setattr(choice, "implementations", lambda: {"dropout": (DROPOUT,), "linear": (PLAIN, NEW, newer)})
+    written(record(), record(form="newer", timings=[timing(milliseconds=1.4)]))
+    assert chosen()[0] == "newer"
+    written(record(), record(form="newer", timings=[timing(milliseconds=1.6)]))
+    assert chosen()[0] == "new"
 
 
 def test_asked_for_by_name_it_says_so_too(written) -> None:
@@ -145,7 +173,9 @@ def test_a_damaged_or_foreign_file_is_never_trusted_and_named_once(written, capl
     assert str(path) in line
 
 
-@pytest.mark.parametrize("changes", [{"errors": {}}, {"tolerance": -1.0}, {"extra": 1}, {"errors": {"y": "small"}}])
+@pytest.mark.parametrize(
+    "changes", [{"errors": {}}, {"timings": []}, {"tolerance": -1.0}, {"extra": 1}, {"errors": {"y": "small"}}]
+)
 def test_records_that_do_not_hold_what_they_should_are_refused_whole(written, changes: dict) -> None:
     values = [record().model_dump(), {**record().model_dump(), **changes}]
     path = written()
@@ -194,4 +224,13 @@ def test_the_code_is_that_of_the_forms_own_folder(tmp_path: Path, monkeypatch) -
     assert code_of(form) == first != code_of(NEW)
     assert code_of(Implementation("linear", "x", ("cpu",), functools.partial(form.build, None))) == first
     (folder / "other.py").write_text("VALUE = 1\n")
+    assert code_of(form) != first
+
+
+def test_what_a_form_calls_elsewhere_is_of_its_code(tmp_path: Path) -> None:
+    kernel = tmp_path / "kernel.cpp"
+    kernel.write_text("a")
+    form = Implementation("linear", "x", ("cpu",), _build, code=lambda: [kernel])
+    first = code_of(form)
+    kernel.write_text("b")
     assert code_of(form) != first

@@ -27,7 +27,7 @@ from ms_plm_ascend.ops.flash3 import Flash3
 ROOT = Path(__file__).resolve().parents[3]
 CALL = Kernels(Call("cpu", compute="fp32", training=True, chip="910B3"), {"dropout": "hash"}).call
 DTYPES = ("fp16", "bf16")
-TRIAL = AttentionTrial(relative=True, lengths=(48,), batch=1, length=32, heads=2)
+TRIAL = AttentionTrial(relative=True, lengths=(48,), timed_lengths=(16, 32), tokens=64, heads=2)
 FACTORS = (np.random.default_rng(1).random((1, 2, 128, 128)) < 0.75) / 0.75
 
 
@@ -69,7 +69,9 @@ def test_a_form_in_stock_operators_is_right_and_gets_a_record() -> None:
         "fp32",
     )
     assert set(record.errors) == {"context", "d query", "d key", "d value"}
-    assert record.milliseconds > 0
+    assert (record.instead, [timing.length for timing in record.timings]) == ("native", [16, 32])
+    assert all(min(timing.milliseconds, timing.instead_milliseconds) > 0 for timing in record.timings)
+    assert "ms at 32, native" in verdict.answer
 
 
 @pytest.mark.slow
@@ -141,8 +143,8 @@ def test_every_unproven_form_for_ascend_is_asked_in_each_type_and_can_be_verifie
 
 
 def test_the_bound_is_that_of_the_forms_own_counts() -> None:
-    flash3 = bound_milliseconds(TRIALS["relative_attention"], form("flash3"), CALL)
-    plain = bound_milliseconds(TRIALS["attention"], form("flash", "attention"), CALL)
+    flash3 = bound_milliseconds(TRIALS["relative_attention"], form("flash3"), CALL, 512)
+    plain = bound_milliseconds(TRIALS["attention"], form("flash", "attention"), CALL, 512)
     # 21 vector operations a pair, of which 40 units do 64 in each of 1.8e9 cycles: longer than its bytes take
     assert plain == pytest.approx(21 * 16 * 12 * 512**2 / (40 * 64 * 1.8e9) * 1000, rel=0.01)
     assert plain > (12 * 2 * 16 * 512 * 12 * 64 + 2 * 1.125 * 16 * 12 * 512**2) / 1.6e12 * 1000

@@ -22,7 +22,7 @@ from ms_plm_ascend.bringup.trial import dropout_is_right
 CALL = Kernels(Call("cpu", compute="fp32", training=True, chip="910B3"), {"dropout": "hash"}).call
 SMALL = Problem(64, 1e-3, 0.03)
 """Variances of the size of epsilon."""
-TRIAL = NormTrial(problems=(SMALL,), batch=2, length=8, size=64)
+TRIAL = NormTrial(problems=(SMALL,), rows=16, size=64)
 
 
 _mean, _zeros = ops.ReduceMean(keep_dims=True), ops.ZerosLike()
@@ -125,5 +125,5 @@ def test_a_gradient_that_drops_otherwise_is_found(wrong: str) -> None:
 
 def test_the_bound_is_the_time_of_its_bytes() -> None:
     numbers = 32 * 512 * 768
-    bound = bound_milliseconds(NormTrial(), made(), replace(CALL, compute="fp16"))
+    bound = bound_milliseconds(NormTrial(), made(), replace(CALL, compute="fp16"), None)
     assert bound == pytest.approx((10 + 16) * numbers / 1.6e12 * 1000)

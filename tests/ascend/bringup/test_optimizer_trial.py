@@ -85,4 +85,6 @@ def test_a_defect_shows(build: Callable, named: str) -> None:
 
 def test_the_bound_is_the_time_of_its_bytes() -> None:
     trial = replace(TRIAL, timed_shapes=((1000, 1000), (500,)))
-    assert bound_milliseconds(trial, form(AdamWeightDecayUpdate), CALL) == pytest.approx(28 * 1000500 / 1.6e12 * 1000)
+    assert bound_milliseconds(trial, form(AdamWeightDecayUpdate), CALL, None) == pytest.approx(
+        28 * 1000500 / 1.6e12 * 1000
+    )

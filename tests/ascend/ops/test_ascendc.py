@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections import Counter
-from functools import partial
 
 import mindspore as ms
 import numpy as np
@@ -15,22 +14,21 @@ from attention_oracle import relative_error
 from measured import Measured
 from mindspore import Tensor, nn, ops
 from mindspore.train import mind_ir_pb2
-from tiny import Trainer
 
 from ms_plm.common.errors import UserError
-from ms_plm.kernels import Call, Implementation, Kernels, choice
+from ms_plm.kernels import Call, Kernels
 from ms_plm.kernels.attention import sinusoid_table
 from ms_plm.kernels.dropout import DropoutPlan
 from ms_plm_ascend.ascendc.check import pack
 from ms_plm_ascend.ascendc.library import Library
 from ms_plm_ascend.ascendc.operators import OPERATORS
-from ms_plm_ascend.ops.ascendc import AscendCAttention, AscendCDropoutAddLayerNorm, Bits
+from ms_plm_ascend.ops.ascendc import AscendCAttention, AscendCDropoutAddLayerNorm
 
 CALL = Call(device="ascend", compute="fp16", training=True, exact_dropout=False)
 
 
 def given(kept: np.ndarray):
-    """A class as `Bits` that draws what is given."""
+    """A class as `KeepBits` that draws what is given."""
 
     class Given(nn.Cell):
         def __init__(self, call, site) -> None:
@@ -132,33 +130,6 @@ def test_two_places_of_one_model_have_their_own_constants(twin: Library) -> None
         slope = (value(numbers + shift) - value(numbers - shift)) / (2 * step)
         for gradient in got:
             assert abs(gradient.asnumpy()[place] - slope) < 1e-3 * max(1.0, abs(slope))
-
-
-@pytest.fixture
-def on_cpu(twin: Library, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Both operations have a form `twin` on CPU."""
-    path = str(twin.path)
-    forms = (
-        Implementation("relative_attention", "twin", ("cpu",), partial(AscendCAttention, library=path)),
-        Implementation("dropout_add_layer_norm", "twin", ("cpu",), partial(AscendCDropoutAddLayerNorm, library=path)),
-    )
-    monkeypatch.setattr(choice, "_installed", lambda: forms)
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("on_cpu")
-def test_twenty_steps_of_training_are_those_of_the_reference() -> None:
-    """In fp16, without dropout: devices draw it by their own generator."""
-    changes = {"num_attention_heads": 2, "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
-    request = {"relative_attention": "twin", "dropout_add_layer_norm": "twin"}
-    losses = []
-    for kernels in ({"relative_attention": "reference", "dropout_add_layer_norm": "reference"}, request):
-        trainer = Trainer(kernels, compute="fp16", **changes)
-        losses.append(
-            [float(trainer.update(np.arange(8 * i, 8 * i + 8), 1e-3).terms.asnumpy().sum()) for i in range(20)]
-        )
-    assert losses[1][-1] < losses[1][0]
-    np.testing.assert_allclose(losses[1], losses[0], rtol=0, atol=1e-3)
 
 
 @pytest.mark.slow
@@ -267,14 +238,3 @@ def test_the_graph_with_the_real_operators_compiles_with_gradients_and_exports(t
         if attribute.name == "func_name"
     ]
     assert sorted(custom) == sorted(operator.type for operator in OPERATORS), named
-
-
-def test_bits_of_places_and_seeds_differ() -> None:
-    plan = DropoutPlan()
-    seeds = {
-        (bits.draw.Seed0, bits.draw.Seed1)
-        for seed in (0, 1)
-        for bits in (Bits(Call(seed=seed), site) for site in (plan.hidden(0.1, 64), plan.hidden(0.1, 64)))
-    }
-    assert len(seeds) == 4
-    assert min(map(min, seeds)) > 0

@@ -58,6 +58,14 @@ def test_three_calls_joined_are_attention_and_its_gradients(name: str) -> None:
     assert max(measured.errors(given).values()) < 3e-6
 
 
+@pytest.mark.parametrize("name", ["padded", "dropout"])
+def test_in_fp16_what_is_around_the_calls_loses_no_more_than_they_do(name: str) -> None:
+    case = CASES[name]
+    asked = problem(case, np.float16)
+    errors = MeasuredAttention(case, _cell(case, asked.given.factors)).errors(asked)
+    assert max(errors.values()) < 3e-3, errors
+
+
 class _Step(nn.Cell):
     def __init__(self, cell: nn.Cell) -> None:
         super().__init__()
@@ -117,6 +125,8 @@ def test_what_never_ran_on_hardware_is_taken_only_where_it_is_asked_for() -> Non
         ({"exact_dropout": True}, "impl.exact_resume=false"),
         ({"wants": frozenset({"scores"})}, "keeps no scores"),
         ({"dynamic": True}, "needs static shapes"),
+        ({"chip": "910A"}, "made for the 910B .A2. and 910C .A3., not for the 910A"),
+        ({"length": 100}, "needs a length that is a multiple of 8, not 100"),
     ],
 )
 def test_calls_that_the_operators_cannot_serve_are_declined(change: dict, words: str) -> None:
