@@ -16,14 +16,13 @@ class KeepBits(nn.Cell):
     """Random bits for one place of dropout: 1 keeps an entry.
 
     Args:
-        call: its `seed` decides, with the place and `part`.
+        call: its `seed` decides, with the place.
         site: the place.
-        part: of several draws of one place.
     """
 
-    def __init__(self, call: Call, site: DropoutSite, part: int = 0) -> None:
+    def __init__(self, call: Call, site: DropoutSite) -> None:
         super().__init__()
-        first, second = device_seeds(call, site, part)
+        first, second = device_seeds(call, site)
         self.draw = ops.DropoutGenMask(Seed0=first, Seed1=second)
         self.draw.recompute(False)  # a second draw would be another mask
         self.keep = Tensor(1.0 - site.probability, ms.float32)

@@ -85,21 +85,20 @@ class ThreeRegions(nn.Cell):
         not_low,
         not_high,
         not_band,
-        bits_low,
-        bits_high,
-        bits_band,
+        bits,
     ):
         """Context `[B, S, N, D]`; maxima and sums of whole rows fp32 `[B, N, S, 1]`, 0 and 1 where all keys are masked.
 
         low to sines: of `Flash3.positions`; then masks uint8 `[B, 1, S, S]`, 1 outside the region, and bits (see
-        `FlashOperator`), unused without dropout. (One by one: a cell with a gradient of its own cannot take tuples.)
+        `FlashOperator`) for all of them, as no entry is in two; unused without dropout. (One by one: a cell with a
+        gradient of its own cannot take tuples.)
         """
         positions, masks = (low, high, beside, cosines, sines), (not_low, not_high, not_band)
-        bits = (bits_low, bits_high, bits_band)
+        bits = self._kept(bits)
         parts = ()
         for region in self._regions(query):
             wide = self._widened(region, query, key, value, positions)
-            largest, total, out = self._operator(region)(*wide, self._bits(bits, region), masks[region])
+            largest, total, out = self._operator(region)(*wide, bits, masks[region])
             out = self._narrowed(region, out, positions)
             query = _after(query, out)  # one region after the other: their wide vectors need not be there at once
             seen = self.any(masks[region] == 0, 3)
@@ -134,14 +133,12 @@ class ThreeRegions(nn.Cell):
         not_low,
         not_high,
         not_band,
-        bits_low,
-        bits_high,
-        bits_band,
+        bits,
         out,
         dout,
     ):
         positions, masks = (low, high, beside, cosines, sines), (not_low, not_high, not_band)
-        bits = (bits_low, bits_high, bits_band)
+        kept = self._kept(bits)
         context, top, whole = out
         dcontext = dout[0]
         top, whole = _tile(top, (1, 1, 1, STATISTICS)), _tile(whole, (1, 1, 1, STATISTICS))
@@ -153,7 +150,7 @@ class ThreeRegions(nn.Cell):
             wide_dcontext = self._widened_query(region, _after(dcontext, wide_value), positions)
             wide_context = _product(_after(context, wide_dcontext), self._plain(region))
             wide_dquery, wide_dkey, wide_dvalue = self._operator(region).gradient(
-                *(wide_query, wide_key, wide_value, self._bits(bits, region), masks[region]),
+                *(wide_query, wide_key, wide_value, kept, masks[region]),
                 *(top, whole, wide_context, wide_dcontext),
             )
             plain = self._plain(region).T
@@ -162,7 +159,7 @@ class ThreeRegions(nn.Cell):
             dvalue = dvalue + _product(wide_dvalue, plain)
             dcontext = _after(dcontext, (dquery, dkey, dvalue))
         fixed = ()
-        for given in (*positions, *masks, *bits):
+        for given in (*positions, *masks, bits):
             fixed = (*fixed, _zeros(given))
         return dquery, dkey, dvalue, *fixed
 
@@ -173,8 +170,8 @@ class ThreeRegions(nn.Cell):
     def _operator(self, region):
         return (self.low, self.high, self.band)[region]
 
-    def _bits(self, bits, region):
-        return bits[region] if self.drops else None
+    def _kept(self, bits):
+        return bits if self.drops else None
 
     def _share(self, seen, largest, total, top):
         """Sum of a region's exponentials relative to the largest score of the row; 0 where it has no keys."""
@@ -230,7 +227,7 @@ class Flash3(nn.Cell):
         self.keeping = ThreeRegions(heads, head_size, reach, 1.0, operator)
         if self.drops:
             self.dropping = ThreeRegions(heads, head_size, reach, 1.0 - site.probability, operator)
-            self.bits = nn.CellList([bits(call, site, part) for part in (LOW, HIGH, BAND)])
+            self.bits = bits(call, site)
         self.no_bits = Tensor(0, ms.uint8)
         self.join = ops.Concat(-1)
 
@@ -268,12 +265,10 @@ class Flash3(nn.Cell):
         )
         query, key, value = query.reshape(shape), key.reshape(shape), value.reshape(shape)
         if self.drops and rng is not None:
-            scores = (batch, self.heads, length, length)
-            bits = (self.bits[0](scores), self.bits[1](scores), self.bits[2](scores))
-            context = self.dropping(query, key, value, *shared, *masks, *bits)[0]
+            bits = self.bits((batch, self.heads, length, length))
+            context = self.dropping(query, key, value, *shared, *masks, bits)[0]
         else:
-            none = (self.no_bits, self.no_bits, self.no_bits)
-            context = self.keeping(query, key, value, *shared, *masks, *none)[0]
+            context = self.keeping(query, key, value, *shared, *masks, self.no_bits)[0]
         if head_mask is not None:
             context = context * head_mask.reshape((1, 1, -1, 1)).astype(context.dtype)
         return context.reshape((batch, length, self.heads * self.size)), None, None

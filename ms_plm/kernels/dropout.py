@@ -170,9 +170,9 @@ class HashDropout(nn.Cell):
         return x * ((draws < self.threshold).reshape(shape).astype(x.dtype) * self.scale)
 
 
-def device_seeds(call: Call, site: DropoutSite, part: int = 0) -> tuple[int, int]:
-    """Of the device's own generator at a site: places, parts of one, processes and runs draw different values."""
-    words = generator.sample_keys(call.seed, part, np.array([site.operation]), generator.DROPOUT)[0]
+def device_seeds(call: Call, site: DropoutSite) -> tuple[int, int]:
+    """Of the device's own generator at a site: places, processes and runs draw different values."""
+    words = generator.sample_keys(call.seed, 0, np.array([site.operation]), generator.DROPOUT)[0]
     first, second = (int(word) & 0x7FFFFFFF | 1 for word in words)  # above 0, which means a seed of its own
     return first, second
 

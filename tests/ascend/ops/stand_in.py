@@ -64,7 +64,7 @@ def kept(factors: np.ndarray | None):
     """A class as `KeepBits` that draws what a problem's dropout kept."""
 
     class Kept(nn.Cell):
-        def __init__(self, call, site, part=0) -> None:
+        def __init__(self, call, site) -> None:
             super().__init__()
             self.kept = Tensor((factors > 0).astype(np.uint8), ms.uint8)
 
