@@ -1,5 +1,6 @@
 """README.md and its Chinese sister show commands that exist, and `.ci/run` finds the two it runs."""
 
+import importlib
 import re
 import shlex
 import subprocess
@@ -41,6 +42,28 @@ def test_every_command_shown_is_one_that_the_command_line_takes(page):
         assert words[0] in VERBS
         args = _parse(build_parser(words[0]), words)
         if words[0] in ("run", "show"):
+            load_recipe(args.recipe, args.overrides)
+
+
+def ascend_commands(page: str) -> list[tuple[str, list[str]]]:
+    """The `python -m ms_plm_ascend.MODULE` commands of a page, in blocks and between words: module and arguments."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    between = re.findall(r"`(python -m [^`]*)`", re.sub(r"```.*?```", "", text, flags=re.DOTALL))
+    shown = [line for block in blocks(page, "sh") for line in block.replace("\\\n", " ").splitlines()]
+    split = [shlex.split(line, comments=True) for line in (*shown, *between)]
+    return [(words[2], words[3:]) for words in split if "".join(words[2:3]).startswith("ms_plm_ascend.")]
+
+
+def test_every_program_for_ascend_takes_the_commands_shown_of_it():
+    shown = ascend_commands("ascend/README.md")
+    names = ("launch", "simulate", "simulate.attention", "bringup", "ascendc", "triton_kernels")
+    assert {module for module, _ in shown} == {f"ms_plm_ascend.{name}" for name in names}
+    for module, words in shown:
+        program = importlib.import_module(module)
+        if not hasattr(program, "build_parser"):
+            program = importlib.import_module(f"{module}.__main__")
+        args = program.build_parser().parse_intermixed_args(words)
+        if "recipe" in args:
             load_recipe(args.recipe, args.overrides)
 
 

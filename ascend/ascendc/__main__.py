@@ -17,7 +17,7 @@ examples:
 """
 
 
-def _parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m ms_plm_ascend.ascendc",
         description=__doc__,
@@ -63,7 +63,7 @@ def _build(package: vendor.Package, dry: bool) -> int:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run; 0, or 1 where something failed."""
-    args = _parser().parse_args(arguments)
+    args = build_parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
         if args.check:

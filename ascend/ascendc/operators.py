@@ -71,10 +71,17 @@ WIDEST = 4096
 
 
 def vendors() -> list[Path]:
-    """Folders of installed operator packages, those of ASCEND_CUSTOM_OPP_PATH first."""
+    """Folders of operator packages that MindSpore looks into, in its order: those of ASCEND_CUSTOM_OPP_PATH, then those
+    of ASCEND_OPP_PATH/vendors that config.ini there names (`load_priority=first,second`), and no others."""
     custom = [Path(path) for path in os.environ.get("ASCEND_CUSTOM_OPP_PATH", "").split(":") if path]
-    stock = os.environ.get("ASCEND_OPP_PATH")
-    return custom + (sorted(Path(stock).glob("vendors/*")) if stock else [])
+    stock = Path(os.environ.get("ASCEND_OPP_PATH", "")) / "vendors"
+    if not (stock / "config.ini").is_file():
+        return custom
+    for line in (stock / "config.ini").read_text(encoding="utf-8").splitlines():
+        key, _, names = line.partition("=")
+        if key.strip().lower() == "load_priority":
+            return custom + [stock / name.strip() for name in names.split(",") if name.strip()]
+    return custom
 
 
 def not_installed(*operators: Operator) -> str | None:
@@ -84,6 +91,7 @@ def not_installed(*operators: Operator) -> str | None:
         if not any((folder / header).is_file() for folder in vendors()):
             return (
                 f"needs the operator {operator.type}, which is not installed ({header} is in no folder of "
-                "ASCEND_CUSTOM_OPP_PATH or ASCEND_OPP_PATH/vendors); `python -m ms_plm_ascend.ascendc --build` makes it"
+                "ASCEND_CUSTOM_OPP_PATH and of no vendor in load_priority of ASCEND_OPP_PATH/vendors/config.ini); "
+                "`python -m ms_plm_ascend.ascendc --build` makes it"
             )
     return None

@@ -19,7 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ms_plm.common.errors import UserError
+from ms_plm.common.files import replacing_file
 from ms_plm_ascend.ascendc.operators import COMMON, OPERATORS
+from ms_plm_ascend.writing import need_folder
 
 CHIPS = "ascend910b;ascend910_93"
 """Atlas A2 and A3."""
@@ -128,7 +130,8 @@ def build(package: Package) -> list[Path]:
     """Build the package; the files that install it.
 
     Raises:
-        UserError: there is no CANN, or its compiler failed; with the end of its log.
+        UserError: there is no CANN, the output folder cannot be written, or the compiler failed; with the end of its
+            log.
     """
     cann, tool = find_cann(package.cann), custom_compiler()
     if cann is None:
@@ -136,6 +139,7 @@ def build(package: Package) -> list[Path]:
             f"there is no CANN here (looked at $ASCEND_HOME_PATH, {', '.join(PLACES)}); source its set_env.sh, name it "
             "by --cann, or see by --dry-run what would be done"
         )
+    need_folder(package.output, "--output")
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder).resolve()
         stage(work)
@@ -148,5 +152,10 @@ def build(package: Package) -> list[Path]:
             log = work / "compiler" / "build.log"
             text = log.read_text(errors="replace") if log.is_file() else ran.stdout + ran.stderr
             raise UserError(f"{tool}: building with {cann} failed:\n" + "\n".join(text.splitlines()[-20:]))
-        package.output.mkdir(parents=True, exist_ok=True)
-        return [Path(shutil.copy(path, package.output / path.name)) for path in made]
+        return [_handed_over(path, package.output / path.name) for path in made]
+
+
+def _handed_over(made: Path, to: Path) -> Path:
+    with replacing_file(to) as temporary:
+        shutil.copyfile(made, temporary)
+    return to

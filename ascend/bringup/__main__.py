@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import json
 import logging
 import os
@@ -19,13 +20,14 @@ from ms_plm.common.errors import UserError
 from ms_plm.common.releases import cann_release, mindspore_release
 from ms_plm.config.chips import CHIPS
 from ms_plm.config.recipe import ImplSection
-from ms_plm.kernels.verified import file_path
+from ms_plm.kernels.verified import Record, file_path
 from ms_plm.training.hardware import missing_for_ascend, open_device
 from ms_plm_ascend.bringup.check import Check, Verdict
 from ms_plm_ascend.bringup.flash_checks import CHECKS
 from ms_plm_ascend.bringup.forms_check import form_checks
 from ms_plm_ascend.bringup.operators import AscendOperators
 from ms_plm_ascend.bringup.report import Answer, closing_words, write_report, write_verified
+from ms_plm_ascend.writing import need_folder
 
 PROGRAM = "python -m ms_plm_ascend.bringup"
 ANSWER = "bring-up answer: "
@@ -44,8 +46,9 @@ examples:
   {PROGRAM}                     everything; the list goes where `auto` reads it (~/.config/ms_plm)
   {PROGRAM} --out bringup       everything, into another folder
 
-Every check runs in a process of its own: one that takes the device down is an answer too. Exit code 1: something is not
-as our code needs it.
+Every check runs in a process of its own: one that takes the device down is an answer too. Both files are written anew
+after each answer. A form counts as verified where it and what it rests on (named in the plan) are as needed. Exit code
+1: something is not as our code needs it.
 """
 
 
@@ -58,7 +61,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--dry-run", action="store_true", help="print the plan of checks and end")
     parser.add_argument("--out", type=Path, metavar="DIR", help="where bringup.md and verified.json go")
-    parser.add_argument("--only", nargs="+", metavar="NAME", help="these checks alone (names as in --dry-run)")
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="these checks, and what they rest on, alone")
     parser.add_argument("--child", nargs=3, metavar=("NAME", "DTYPE", "CHIP"), help=argparse.SUPPRESS)
     return parser
 
@@ -93,6 +96,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args.dry_run:
             print("\n".join(describe(plan(("fp16", "bf16")))))
             return 0
+        selected(plan(("fp16", "bf16")), args.only)  # a name that is misspelt is told without a device, too
         if missing := missing_for_ascend():
             raise UserError(f"{'; '.join(missing)}. What would be asked, --dry-run prints.")
         return bring_up(args.out or file_path().parent, args.only)
@@ -107,20 +111,47 @@ def describe(checks: Sequence[tuple[str, Check]]) -> list[str]:
     for number, (dtype, check) in enumerate(checks, 1):
         lines += [f"{number:>3}. {check.name} ({dtype})", f"     asks  {check.question}", f"     by    {check.how}"]
         lines.append(f"     else  {check.otherwise}")
+        if check.gates:
+            lines.append(f"     and   not verified: {', '.join(check.gates)}")
     return lines
 
 
+def selected(checks: Sequence[tuple[str, Check]], only: Sequence[str] | None) -> list[tuple[str, Check]]:
+    """The checks of `--only`, and those that the forms among them rest on; None: all.
+
+    Raises:
+        UserError: one of them is none.
+    """
+    if only is None:
+        return list(checks)
+    names = [check.name for _, check in checks]
+    for name in only:
+        if name not in names:
+            near = difflib.get_close_matches(name, names, 1)
+            hint = f" Did you mean {near[0]}?" if near else ""
+            raise UserError(f"--only {name}: there is no such check.{hint} Expected: {', '.join(names)}.")
+    forms = {name.rpartition("-")[0] for name in only}  # what stands behind is the dtype
+    return [(dtype, check) for dtype, check in checks if check.name in only or forms & {*check.gates}]
+
+
 def bring_up(out: Path, only: Sequence[str] | None) -> int:
-    """Ask everything, write both files."""
+    """Ask everything; both files hold what was answered so far, whatever comes after it."""
+    need_folder(out, "--out")
     first = ask("fp16", OPENING, "unknown")
-    print(line(OPENING, first))
-    answers: list[Answer] = [(OPENING, first)]
     chip = first.answer if first.passed else None
-    if chip:
-        for dtype, check in plan(CHIPS[chip].types)[1:]:
-            if not only or check.name in only:
-                answers.append((check, ask(dtype, check, chip)))
-                print(line(*answers[-1]), flush=True)
+    answers: list[Answer] = [(OPENING, first)]
+    made = tell(out, chip, answers)
+    for dtype, check in selected(plan(CHIPS[chip].types), only) if chip else ():
+        if check is not OPENING:
+            answers.append((check, ask(dtype, check, chip)))
+            made = tell(out, chip, answers)
+    print("\n".join([f"the report is {out / 'bringup.md'}", *closing_words(out / "verified.json", made)]))
+    return 1 if any(verdict.passed is False for _, verdict in answers) else 0
+
+
+def tell(out: Path, chip: str | None, answers: Sequence[Answer]) -> list[Record]:
+    """Print the newest answer and write both files anew; the records of now."""
+    print(line(*answers[-1]), flush=True)
     machine = {
         "chip": chip or "unknown",
         "MindSpore": str(mindspore_release()),
@@ -129,9 +160,7 @@ def bring_up(out: Path, only: Sequence[str] | None) -> int:
         "system": platform.platform(),
     }
     write_report(out / "bringup.md", machine, answers)
-    made = write_verified(out / "verified.json", answers, chip) if chip else []
-    print("\n".join([f"the report is {out / 'bringup.md'}", *closing_words(out / "verified.json", made)]))
-    return 1 if any(verdict.passed is False for _, verdict in answers) else 0
+    return write_verified(out / "verified.json", answers, chip) if chip else []
 
 
 def line(check: Check, verdict: Verdict) -> str:

@@ -52,13 +52,30 @@ def _like(x):
     return ms.mint.empty(x.shape, dtype=x.dtype)
 
 
+class Draw(nn.Cell):
+    """Dropout's bits, by the device's generator with fixed seeds, as forms of attention draw them."""
+
+    def __init__(self, keep: float, shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self.shape, self.keep = shape, Tensor(keep, ms.float32)
+        self.draw = ops.DropoutGenMask(Seed0=11, Seed1=13)
+
+    def construct(self):
+        return self.draw(self.shape, self.keep)
+
+
 @functools.cache
 def _host_step():
-    """x -> x + 1 on the host, as an operator; its name can be registered once in a process."""
+    """x -> x + 1, started by the host, as an operator; its name can be registered once in a process.
+
+    It waits afterwards alone, as the callbacks of `ops.triton` do: nothing but its place among the device's operators
+    tells the addition that x is there.
+    """
 
     def add_one(x: Tensor) -> Tensor:
+        result = x + 1
         ms.runtime.synchronize()
-        return Tensor(x.asnumpy() + 1)
+        return result
 
     # annotations as objects: they tell the kinds of arguments
     add_one.__annotations__ = {"x": Tensor, "return": Tensor}

@@ -42,6 +42,7 @@ class Check:
         how: what is computed to know it.
         otherwise: what to do where the answer is not as our code needs it.
         run: asks it, given the device's operators.
+        gates: forms, as `OPERATION-FORM`, that rest on it: where it fails, they do not count as verified.
     """
 
     name: str
@@ -49,3 +50,4 @@ class Check:
     how: str
     otherwise: str
     run: Callable[[Any], Verdict]
+    gates: tuple[str, ...] = ()

@@ -13,6 +13,8 @@ from ms_plm_ascend.bringup.oracle import Given, Result, error, forward, gradient
 REACH, LENGTH = 64, 384
 """Of the regions: several blocks of 128."""
 BATCH, HEADS, SIZE = 2, 2, 64
+FLASH, FLASH3 = "attention-flash", "relative_attention-flash3"
+"""Forms on the flash operators, as `Check.gates` has them."""
 
 
 def draw(operators: Operators, length: int, size: int = SIZE, seed: int = 0) -> tuple[np.ndarray, ...]:
@@ -150,6 +152,19 @@ def dropout_bits(operators: Operators) -> Verdict:
     return Verdict(same and scaled and sensible, f"{where}; {how}; {figures['kept']:.0%} of 75% kept", figures)
 
 
+def dropout_draws(operators: Operators) -> Verdict:
+    """Whether a graph that is called again drops other entries, although its seeds are fixed."""
+    keep = 0.75
+    first, again = (np.unpackbits(operators.draw(keep, (1, HEADS, SIZE, SIZE)), axis=-1) for _ in range(2))
+    figures = {"kept": float(again.mean()), "differing": float((first != again).mean())}
+    if not figures["differing"]:
+        return Verdict(False, "the SAME bits: every update would drop the same entries", figures)
+    expected = 2 * keep * (1 - keep)
+    independent = abs(figures["differing"] - expected) < 0.05
+    words = f"{figures['differing']:.0%} of the bits differ, {expected:.1%} do of draws that know nothing of each other"
+    return Verdict(independent, words, figures)
+
+
 def widths(operators: Operators) -> Verdict:
     """Vectors of 64, 80 (a clipped region) and 128 (the band), and 144."""
     figures = {}
@@ -199,6 +214,7 @@ CHECKS = (
         "a batch with one sequence wholly masked: its rows, and outputs and gradients of the other one",
         "do not use flash or flash3 with padded batches: impl.kernels={relative_attention: rotation}",
         padded_rows,
+        (FLASH, FLASH3),
     ),
     Check(
         "negative-tokens",
@@ -206,6 +222,7 @@ CHECKS = (
         "the three regions of flash3 at length 384: log-sum-exp, output and gradients; then the mask alone",
         "give EVERYWHERE for both in ThreeRegions (ascend/ops/flash3.py): slower, the mask says the same",
         negative_tokens,
+        (FLASH3,),
     ),
     Check(
         "dropout-bits",
@@ -213,6 +230,15 @@ CHECKS = (
         "equal scores and unit vectors as values, so that outputs are the weights themselves",
         "train with attention_probs_dropout_prob=0, or another form of attention",
         dropout_bits,
+        (FLASH, FLASH3),
+    ),
+    Check(
+        "dropout-draws",
+        "Does DropoutGenMask with fixed seeds draw other bits at each call of a graph?",
+        "one compiled graph called twice, bits compared",
+        "train with attention_probs_dropout_prob=0, or forms that do not draw bits",
+        dropout_draws,
+        (FLASH, FLASH3, "relative_attention-ascendc", "dropout_add_layer_norm-ascendc"),
     ),
     Check(
         "widths",
@@ -220,6 +246,7 @@ CHECKS = (
         "outputs and gradients at widths 64, 80, 128 and 144",
         "flash3 needs them: take another form of relative_attention",
         widths,
+        (FLASH3,),
     ),
     Check(
         "a3",
@@ -227,13 +254,15 @@ CHECKS = (
         "the same as for widths, on that chip",
         "take another form of attention on this chip",
         third_series,
+        (FLASH, FLASH3),
     ),
     Check(
         "callback-order",
         "Does a host callback (_ms_pyfunc) keep its place among the device's operators?",
-        "(x + 1 on the host) x 2 on the device, 24 times in one graph, run ten times",
+        "(x + 1 started by the host, which waits afterwards alone) x 2, 24 times in one graph, run ten times",
         "do not use forms that are called from the host (triton)",
         callback_order,
+        ("relative_attention-triton", "dropout_add_layer_norm-triton"),
     ),
 )
 """In the order in which they are asked."""

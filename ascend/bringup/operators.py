@@ -59,10 +59,10 @@ class Operators(Protocol):
         """`FlashAttentionScoreGrad`: of query, key and value."""
 
     def draw(self, keep: float, shape: tuple[int, int, int, int]) -> np.ndarray:
-        """`DropoutGenMask`: uint8 `[B, N, S, S / 8]`."""
+        """`DropoutGenMask` with fixed seeds, in a graph that equal calls share: uint8 `[B, N, S, S / 8]`."""
 
     def callback(self, x: np.ndarray, rounds: int) -> np.ndarray:
-        """x -> x + 1 on the host and x -> 2 x on the device, so many times in turn, in one graph."""
+        """x -> x + 1 started by a host callback and x -> 2 x by the graph, so many times in turn, in one graph."""
 
 
 class AscendOperators:
@@ -85,12 +85,13 @@ class AscendOperators:
         return tuple(x.asnumpy() for x in cell(*self._tensors(vectors), *statistics, out, cotangent))
 
     def draw(self, keep: float, shape: tuple[int, int, int, int]) -> np.ndarray:
-        import mindspore as ms
-        from mindspore import Tensor, ops
+        from ms_plm_ascend.bringup.cells import Draw
 
+        key = ("draw", keep, shape)
+        if key not in self._cells:
+            self._cells[key] = Draw(keep, shape)
         batch, heads, length, _ = shape
-        bits = ops.DropoutGenMask(Seed0=11, Seed1=13)(shape, Tensor(keep, ms.float32))
-        return bits.asnumpy().reshape(batch, heads, length, length // 8)
+        return self._cells[key]().asnumpy().reshape(batch, heads, length, length // 8)
 
     def callback(self, x: np.ndarray, rounds: int) -> np.ndarray:
         from mindspore import Tensor

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ms_plm.common.errors import UserError
@@ -16,8 +17,20 @@ Answer = tuple[Check, Verdict]
 _WORDS = {True: "yes", False: "NO", None: "-"}
 
 
+def withheld(answers: Sequence[Answer]) -> dict[str, list[str]]:
+    """Forms, as `OPERATION-FORM`, that do not count as verified whatever their own check says: an open question that
+    they rest on was answered otherwise. With the names of those questions."""
+    found: dict[str, list[str]] = {}
+    for check, verdict in answers:
+        if verdict.passed is False:
+            for form in check.gates:
+                found.setdefault(form, []).append(check.name)
+    return found
+
+
 def write_report(path: Path, machine: dict[str, str], answers: Sequence[Answer]) -> None:
     """Write bringup.md."""
+    answers = _with_reasons(answers)
     lines = ["# First run on a device", "", "| | |", "|---|---|"]
     lines += [f"| {name} | {value} |" for name, value in machine.items()]
     lines += ["", "| check | as needed | answer |", "|---|---|---|"]
@@ -33,6 +46,22 @@ def write_report(path: Path, machine: dict[str, str], answers: Sequence[Answer])
         temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
+def _with_reasons(answers: Sequence[Answer]) -> list[Answer]:
+    """The answers, with what keeps a form that is right from being written down."""
+    lacking = withheld(answers)
+    told = []
+    for check, verdict in answers:
+        if verdict.record and (names := lacking.get(_form(Record(**verdict.record)))):
+            answer = f"{verdict.answer}; NOT in verified.json, since it rests on {', '.join(names)}"
+            verdict = replace(verdict, answer=answer)
+        told.append((check, verdict))
+    return told
+
+
+def _form(record: Record) -> str:
+    return f"{record.operation}-{record.form}"
+
+
 def _cell(text: str) -> str:
     return text.replace("|", "\\|").replace("\n", " ")
 
@@ -40,17 +69,23 @@ def _cell(text: str) -> str:
 def write_verified(path: Path, answers: Sequence[Answer], chip: str | None) -> list[Record]:
     """Write verified.json: what passed now, and what an earlier file says of other chips or of forms not asked now.
 
+    Of this chip, nothing that is `withheld` is in it.
+
     Returns:
         The records of now.
     """
-    made = [Record(**verdict.record) for _, verdict in answers if verdict.record]
-    asked = {check.name for check, _ in answers}
-    kept: list[Record] = []
+    lacking, asked = withheld(answers), {check.name for check, _ in answers}
+    found = [Record(**verdict.record) for _, verdict in answers if verdict.record]
+    made = [record for record in found if _form(record) not in lacking]
+    earlier: Sequence[Record] = ()
     if path.is_file():
         try:
-            kept = [r for r in read_records(path) if r.chip != chip or f"{r.operation}-{r.form}-{r.dtype}" not in asked]
+            earlier = read_records(path)
         except UserError as error:
             log.warning("the file that was there is replaced: %s", error)
+    others = [record for record in earlier if record.chip != chip]
+    unasked = [record for record in earlier if record.chip == chip and f"{_form(record)}-{record.dtype}" not in asked]
+    kept = others + [record for record in unasked if _form(record) not in lacking]
     write_records(path, [*kept, *made])
     return made
 
@@ -60,7 +95,7 @@ def closing_words(path: Path, made: Sequence[Record]) -> list[str]:
     if not made:
         return ["no implementation was verified; `auto` stays with what it took before"]
     names = ", ".join(f"{record.operation} {record.form} ({record.dtype})" for record in made)
-    lines = [f"verified on this machine: {names}; `auto` takes them from now on"]
+    lines = [f"verified on this machine: {names}; `auto` takes them where they were faster"]
     if path.resolve() != file_path().resolve():
         lines.append(f"where MS_PLM_VERIFIED names the list: export MS_PLM_VERIFIED={path.resolve()}")
     return lines

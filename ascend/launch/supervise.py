@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from ms_plm.common.errors import UserError
+from ms_plm.common.files import replacing_file
 from ms_plm_ascend.launch.checks import port_free
 from ms_plm_ascend.launch.job import Job, attempt_folder, command, environment, python_folder
 from ms_plm_ascend.launch.outcome import Ending, judge
@@ -36,14 +37,14 @@ STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 @dataclass(frozen=True)
 class Attempt:
-    """A line of `attempts-node0.jsonl`."""
+    """A line of `attempts-node0.jsonl`; `to_step` is null where every checkpoint was damaged."""
 
     attempt: int
     started: str
     seconds: float
     exit_code: int
     from_step: int
-    to_step: int
+    to_step: int | None
     verdict: str
     reason: str
 
@@ -79,6 +80,7 @@ class Supervisor:
     def __init__(self, job: Job, relaunches: int) -> None:
         self.job, self.relaunches = job, relaunches
         self.record = job.logs / f"attempts-node{job.rank}.jsonl"
+        self._noted: list[dict[str, Any]] = []
         self._stopping: list[str] = []
         self._running: subprocess.Popen[str] | None = None
         self._mark = ""
@@ -89,7 +91,8 @@ class Supervisor:
         Args:
             flags: `--resume` or `--overwrite`, for the first attempt.
         """
-        first = self._attempts_before() + 1
+        self._noted = self._earlier()
+        first = max((attempt["attempt"] for attempt in self._noted), default=0) + 1
         before = newest_step(self.job.folder) if "--resume" in flags else 0
         old = _identity(self.job.folder) if "--overwrite" in flags else None
         with self._signals():
@@ -131,11 +134,16 @@ class Supervisor:
             return True
         return False
 
-    def _attempts_before(self) -> int:
+    def _earlier(self) -> list[dict[str, Any]]:
         """Attempts of earlier commands: their logs are kept."""
-        if not self.record.is_file():
-            return 0
-        return max((json.loads(line)["attempt"] for line in self.record.read_text().splitlines()), default=0)
+        found = []
+        if self.record.is_file():
+            for number, line in enumerate(self.record.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
+                try:
+                    found.append(json.loads(line))
+                except json.JSONDecodeError:
+                    log.warning("%s: line %d is cut, as by a kill; that attempt is left out", self.record, number)
+        return found
 
     def _attempt(self, number: int, flags: tuple[str, ...], before: int, old: int | None) -> tuple[Ending, int]:
         """Start once.
@@ -155,14 +163,18 @@ class Supervisor:
         ending = judge(code, output, folder)
         if self._stopping and ending.verdict != "done":
             ending = Ending("lost", self._stopping[0])
-        after = 0 if old is not None and _identity(self.job.folder) == old else newest_step(self.job.folder)
-        seconds = round(time.monotonic() - begun, 1)
-        self._note(Attempt(number, started, seconds, code, before, after, ending.verdict, ending.reason))
+        seconds, after = round(time.monotonic() - begun, 1), None
+        try:
+            after = 0 if old is not None and _identity(self.job.folder) == old else newest_step(self.job.folder)
+        finally:  # noted also where every checkpoint is damaged, which is an error
+            self._note(Attempt(number, started, seconds, code, before, after, ending.verdict, ending.reason))
         return ending, after
 
     def _note(self, attempt: Attempt) -> None:
-        with self.record.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(asdict(attempt), ensure_ascii=False) + "\n")
+        self._noted.append(asdict(attempt))
+        lines = [json.dumps(noted, ensure_ascii=False) + "\n" for noted in self._noted]
+        with replacing_file(self.record) as temporary:
+            temporary.write_text("".join(lines), encoding="utf-8")
 
     def _carry_out(self, words: list[str], path: Path) -> tuple[int, str]:
         """Run msrun; what it prints goes to the console and a file.

@@ -2,22 +2,18 @@
 
 `MS_DEV_SAVE_GRAPHS=2 MS_DEV_SAVE_GRAPHS_PATH=DIR` writes them; `graph_build_0_*.ir` is a graph as it is executed, after
 all fusions. Every node is a line `%18(name) = PrimFunc_MatMul(%16, %17, ...)` with the types and shapes of its operands
-and results on the next: `: (<Tensor[Float32], (64, 32)>, ...) -> (<Tensor[Float32], (64, 32)>)`. A dry run for Ascend
-also writes `execute_order/`: its execute_order.csv names nodes in their order and holds no shapes, its
-comm_execute_order.csv has the sizes of all messages (`read_messages`).
+and results on the next: `: (<Tensor[Float32], (64, 32)>, ...) -> (<Tensor[Float32], (64, 32)>)`.
 """
 
 from __future__ import annotations
 
-import csv
 import math
 import re
-from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 from ms_plm.common.errors import UserError
-from ms_plm_ascend.roofline.counts import Work, merge
+from ms_plm_ascend.roofline.counts import Work
 
 _NODE = re.compile(r"^\s*%\d+\([^=]*\) = (?:call )?(?:PrimFunc_|Primitive_|@)?([A-Za-z]\w*)[^(]*\((.*)$")
 _TYPES = re.compile(r"^\s*: \((.*)\) -> \((.*)\)\s*$")
@@ -136,11 +132,6 @@ def _cost(name: str) -> int:
     return sum(COSTS.get(part, 1) for part in parts)
 
 
-def count_graph(nodes: Iterable[Node]) -> list[Work]:
-    """The work of a graph, one entry a primitive."""
-    return [work for work in merge(map(work_of, nodes)) if work.group != "view"]
-
-
 def read_step(folder: str | Path) -> tuple[list[Node], list[Node]]:
     """Nodes of all compiled graphs in a folder: forward and gradients, and the update.
 
@@ -156,16 +147,3 @@ def read_step(folder: str | Path) -> tuple[list[Node], list[Node]]:
     for nodes in map(read_ir, paths):
         parts[0 if any(node.name in PRODUCTS for node in nodes) else 1].extend(nodes)
     return parts
-
-
-def read_messages(path: str | Path) -> list[tuple[str, float]]:
-    """Primitive and bytes of every exchange in a comm_execute_order.csv.
-
-    Raises:
-        UserError: columns are missing.
-    """
-    with Path(path).open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    if rows and not {"primitive", "input_size"} <= rows[0].keys():
-        raise UserError(f"{path}: columns primitive and input_size expected, found {', '.join(rows[0])}.")
-    return [(row["primitive"], float(row["input_size"] or 0)) for row in rows]

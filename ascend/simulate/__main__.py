@@ -17,40 +17,57 @@ from pathlib import Path
 import numpy as np
 
 from ms_plm.common.errors import UserError
+from ms_plm.common.files import write_json
 from ms_plm.config.chips import CHIPS
 from ms_plm.config.loading import load_recipe
 from ms_plm_ascend.simulate.dry_run import NOT_TOLD, DryRun, dry_run
+from ms_plm_ascend.writing import need_file
 
 FORMS = {"composed": "auto", "flash3": {"relative_attention": "flash3"}, "flash": {"attention": "flash"}}
 """`--forms` -> `impl.kernels`."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Compile every combination and print a line for each."""
-    args = _parser().parse_intermixed_args(arguments)
+    """Compile every combination and print a line for each; one that fails does not keep the others from it."""
+    args = build_parser().parse_intermixed_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    runs: list[DryRun] = []
     try:
-        _print_row("form", "recompute", "length", "batch", "peak GB", "state GB", "kernels", "flash", "casts", "s")
-        for form, recompute, length in itertools.product(args.forms, args.recompute, args.lengths):
-            group = [_one(args, form, recompute, length, batch) for batch in args.batches]
-            for run in group:
-                _print_run(form, run)
-            print(f"    {largest_batches(group)}", flush=True)
-            runs += group
+        if args.json:
+            need_file(args.json, "--json")
+        failed = _table(args)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     print(NOT_TOLD)
-    if args.json:
-        Path(args.json).write_text(json.dumps([run.as_dict() for run in runs], indent=1) + "\n")
-    return 0
+    return 1 if failed else 0
+
+
+def _table(args: argparse.Namespace) -> int:
+    """Print the table, and write what was found after every plan; how many could not be made."""
+    runs: list[DryRun] = []
+    failed = 0
+    _print_row("form", "recompute", "length", "batch", "peak GB", "state GB", "kernels", "flash", "casts", "s")
+    for form, recompute, length in itertools.product(args.forms, args.recompute, args.lengths):
+        group = []
+        for batch in args.batches:
+            try:
+                group.append(_one(args, form, recompute, length, batch))
+            except UserError as error:
+                failed += 1
+                print(f"error: {form}, recompute {recompute}, {batch} x {length}: {error}", file=sys.stderr)
+                continue
+            runs.append(group[-1])
+            _print_run(form, group[-1])
+            if args.json:
+                write_json(args.json, [run.as_dict() for run in runs])
+        print(f"    {largest_batches(group)}", flush=True)
+    return failed
 
 
 def largest_batches(runs: Sequence[DryRun]) -> str:
     """The largest forward that fits each chip that trains, by a straight line through the plans of some batches."""
     if len(runs) < 2:
-        return "largest batch: give two --batches or more"
+        return "largest batch: it takes plans of two --batches or more"
     batches, peaks = [run.found["micro_batch"] for run in runs], [run.peak for run in runs]
     slope, start = np.polyfit(batches, peaks, 1)
     if slope < 1e-6:  # a kilobyte a sequence
@@ -96,7 +113,7 @@ def _print_row(*cells: object) -> None:
     print("  ".join(f"{cell!s:>9}" for cell in cells), flush=True)
 
 
-def _parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m ms_plm_ascend.simulate", description=__doc__.split("\n")[0])
     parser.add_argument("recipe", help="name of a shipped recipe, or a file")
     parser.add_argument("overrides", nargs="*", metavar="key=value")
@@ -107,7 +124,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--lengths", type=int, nargs="+", default=[128], help="tokens of a sequence")
     parser.add_argument("--forms", nargs="+", choices=sorted(FORMS), default=["composed"], help="attention")
     parser.add_argument("--recompute", nargs="+", choices=("off", "on"), default=["off"])
-    parser.add_argument("--json", metavar="FILE", help="write everything that was found")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write everything that was found, after every plan")
     return parser
 
 

@@ -12,7 +12,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from ms_plm.common.errors import UserError
+from ms_plm.common.errors import UsageError, UserError
 from ms_plm.config.chips import Chip, chip_named
 from ms_plm.config.loading import save_resolved
 from ms_plm.config.places import place
@@ -98,11 +98,11 @@ class DryRun:
     def describe(self) -> str:
         """For people."""
         found, graph, recipe = self.found, self.graph, self.recipe
-        group = f", one of {self.devices} devices" if self.devices > 1 else ""
         fused = graph.kinds.get("fused", {})
         lines = [
-            f"Dry run of {recipe.name} for Ascend {self.chip.name}{group}: compiled in {found['seconds']:.0f} s, "
+            f"Dry run of {recipe.name} for Ascend {self.chip.name}: compiled in {found['seconds']:.0f} s, "
             "nothing was trained.",
+            f"  devices          {self.assumption()}",
             f"  model            {found['parameters'] / 1e6:.1f} M parameters; vocabulary of {found['vocabulary']} "
             f"({self.vocabulary})",
             f"  a forward        {found['micro_batch']} sequences of {found['length']} tokens; "
@@ -126,6 +126,16 @@ class DryRun:
             for operation, name, reason in found["chosen"]
         ]
         return "\n".join([*lines, NOT_TOLD])
+
+    def assumption(self) -> str:
+        """How many devices the plan takes for granted."""
+        if self.devices == 1:
+            return (
+                "1 that trains alone: it takes all of train.batch, sends no gradients and holds all of the optimizer's "
+                f"state. For one of 8: --dry-run-ascend {self.chip.name}:8"
+            )
+        held = "its share" if self.recipe.impl.parallel.shard_optimizer else "all"
+        return f"{self.devices} that train together; this one holds {held} of the optimizer's state"
 
     def remedy(self) -> str:
         """What to do about a plan that does not fit."""
@@ -170,10 +180,22 @@ def dry_run(recipe: Recipe, chip: str = "910B2", devices: int = 1, graphs: Path 
             return DryRun(recipe, target, devices, source, found, read_log(lines))
 
 
-def for_command_line(recipe: Recipe, chip: str) -> str:
-    """What `ms-plm run RECIPE --dry-run-ascend` prints; found by the entry point `ms_plm.dry_runs`."""
-    log.info("compiling for Ascend %s; a large model takes minutes", chip_named(chip).name)
-    return dry_run(recipe, chip).describe()
+def for_command_line(recipe: Recipe, target: str) -> str:
+    """What `ms-plm run RECIPE --dry-run-ascend` prints; found by the entry point `ms_plm.dry_runs`.
+
+    Args:
+        target: chip, or `CHIP:DEVICES` for the step of one of so many devices.
+    """
+    chip, colon, count = target.partition(":")
+    if colon and not (count.isdecimal() and int(count)):
+        raise UsageError(
+            f"--dry-run-ascend {target}: expected a chip, and behind a colon how many devices train together, such as "
+            f"910B3:8; found {count!r}."
+        )
+    devices = int(count or 1)
+    group = f", as one of {devices}" if devices > 1 else ""
+    log.info("compiling for Ascend %s%s; a large model takes minutes", chip_named(chip).name, group)
+    return dry_run(recipe, chip, devices).describe()
 
 
 def vocabulary_of(recipe: Recipe) -> tuple[int, str]:

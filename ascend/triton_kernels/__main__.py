@@ -13,9 +13,10 @@ from ms_plm.common.files import replacing_file
 from ms_plm_ascend.triton_kernels.check import checked, lowered, summary
 from ms_plm_ascend.triton_kernels.execute import Tools
 from ms_plm_ascend.triton_kernels.lower import INSTALL, SOC, require
+from ms_plm_ascend.writing import need_folder
 
 
-def _parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m ms_plm_ascend.triton_kernels",
         description="Triton kernels for Ascend, without a device; in an environment of its own, without MindSpore.",
@@ -41,7 +42,7 @@ OPTIONS = ("soc", "compute", "size", "hidden", "drops")
 
 def _lower(folder: Path, options: dict[str, Any]) -> int:
     require()  # before a kernel's module imports Triton
-    folder.mkdir(parents=True, exist_ok=True)
+    need_folder(folder, "--lower")
     for one in lowered(**options):
         for form, text in (("ttir", one.ttir), ("linalg", one.linalg)):
             with replacing_file(folder / f"{one.name}.{form}.mlir") as path:
@@ -67,7 +68,7 @@ def _check() -> int:
 
 def main(words: list[str] | None = None) -> int:
     """Run the command; 0: as expected."""
-    parser = _parser()
+    parser = build_parser()
     asked = parser.parse_args(words)
     options = {name: getattr(asked, name) for name in OPTIONS if getattr(asked, name) is not None}
     if asked.check and options:

@@ -19,7 +19,7 @@ examples:
   ms-plm run bert_base_rte model.from=MODEL data.folder=RTE train.repeats=5      five seeds: mean, deviation, the best
   ms-plm run bert_base_rte model.from=MODEL data.folder=RTE 'grid.train.batch=[16, 32]'    a run for each value
   ms-plm run glue_all model.from=MODEL data.folder=GLUE       every task of a benchmark, and the row of its figures
-  ms-plm run nezha_base_pretrain_ascend --dry-run-ascend 910B3      planned memory before cluster hours are spent
+  ms-plm run nezha_base_pretrain_ascend --dry-run-ascend 910B3:8      planned memory before cluster hours are spent
 
 A list is given whole: output.examples='["我爱[MASK]国", "a [MASK] day"]'
 Several processes: msrun --worker_num=2 --local_worker_num=2 --master_port=8118 --join=True python -m ms_plm run RECIPE
@@ -36,9 +36,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--dry-run-ascend",
         nargs="?",
         const="910B2",
-        metavar="CHIP",
+        metavar="CHIP[:DEVICES]",
         help="train nothing; compile the training step for an Ascend chip (default 910B2), without one: planned "
-        "memory, kernels, size of the graph",
+        "memory, kernels, size of the graph; 910B3:8 is the step of one of 8 devices",
     )
     parser.add_argument(
         "--plan",
@@ -65,8 +65,8 @@ def run(args: argparse.Namespace) -> int:
     return result.exit_code
 
 
-def _dry_run(recipe: Recipe, chip: str) -> str:
+def _dry_run(recipe: Recipe, target: str) -> str:
     """By the package that knows how, found by its entry point."""
     for point in entry_points(group="ms_plm.dry_runs", name="ascend"):
-        return point.load()(recipe, chip)
+        return point.load()(recipe, target)
     raise UserError("--dry-run-ascend: the package ms_plm_ascend is not installed; install ms_plm again.")

@@ -77,4 +77,7 @@ def test_a_folder_without_a_masked_lm_head_is_named(tmp_path, capsys, pairs):
     save(tmp_path / "encoder", tiny_model("encoder"), tiny_run.tokenizer())
     columns = ["--file", pairs, "--text", "one", "--label", "same"]
     assert augmented(str(tmp_path / "encoder"), *columns, "--preview", "1") == 1
-    assert "masked_lm" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "encoder: has no masked_lm head" in said
+    assert f"ms-plm run bert_small_masked_lm model.from={tmp_path / 'encoder'}" in said
+    assert "data.nsp=false" in said

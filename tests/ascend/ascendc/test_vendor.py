@@ -111,7 +111,15 @@ def test_a_failing_compiler_is_an_error_with_the_end_of_its_log(tmp_path: Path) 
     cann = _cann(tmp_path / "cann", "echo bisheng: error: no such chip\nexit 3\n")
     with pytest.raises(UserError, match="bisheng: error: no such chip"):
         vendor.build(vendor.Package("ms_plm", tmp_path / "out", cann=cann))
-    assert not (tmp_path / "out").exists()
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_a_folder_that_cannot_take_the_package_is_told_before_it_is_built(tmp_path: Path, monkeypatch, capsys) -> None:
+    monkeypatch.setattr(vendor, "stage", lambda folder: pytest.fail("built"))
+    (tmp_path / "file").touch()
+    words = ["--build", "--cann", str(_cann(tmp_path / "cann", "")), "--output", str(tmp_path / "file")]
+    assert main(words) == 1
+    assert f"--output {tmp_path}/file: expected a folder that can be written" in capsys.readouterr().err
 
 
 def test_an_operator_is_found_where_mindspore_looks_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,6 +129,10 @@ def test_an_operator_is_found_where_mindspore_looks_for_it(tmp_path: Path, monke
     for operator in OPERATORS[:3]:
         (folder / "op_api" / "include" / f"aclnn_{operator.name}.h").touch()
     monkeypatch.setenv("ASCEND_OPP_PATH", str(tmp_path))
+    assert "of no vendor in load_priority of ASCEND_OPP_PATH/vendors/config.ini" in not_installed(*OPERATORS[:3])
+    (folder.parent / "config.ini").write_text("load_priority=customize\n")
+    assert not_installed(*OPERATORS[:3]) is not None
+    (folder.parent / "config.ini").write_text("# by hand\nload_priority = customize, ms_plm,\n")
     assert not_installed(*OPERATORS[:3]) is None
     assert "PlmRelativeAttentionGrad" in not_installed(*OPERATORS)
     monkeypatch.delenv("ASCEND_OPP_PATH")

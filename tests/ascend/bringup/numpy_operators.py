@@ -14,7 +14,7 @@ class NumpyOperators:
         chip: what it says it is.
         defects: names of what is wrong: `shift after scaling`, `negative tokens swapped`, `mask ignored`,
             `all masked is nan`, `all masked leaks`, `big endian`, `gradient redraws`, `no dropout scale`, `width 80`,
-            `callbacks late`.
+            `callbacks late`, `draws frozen`, `draws alike`.
     """
 
     dtype = "fp16"
@@ -22,6 +22,7 @@ class NumpyOperators:
     def __init__(self, chip: str = "910B3", *defects: str) -> None:
         self.chip, self.defects = chip, defects
         self._late = 0
+        self._random = np.random.default_rng(5)
 
     def _head(self, options, vectors, b, n, redraw=False):
         """Scores, seen and factors `[S, S]` of one head."""
@@ -94,7 +95,12 @@ class NumpyOperators:
         return tuple(found)
 
     def draw(self, keep, shape):
-        kept = np.random.default_rng(5).random(shape) < keep
+        if "draws frozen" in self.defects:
+            self._random = np.random.default_rng(5)
+        drawn = self._random.random(shape)
+        if "draws alike" in self.defects:  # one row in ten is another one
+            drawn[:, :, np.arange(shape[2]) % 10 > 0] = 0.5
+        kept = drawn < keep
         return np.packbits(kept, axis=-1, bitorder="little")
 
     def callback(self, x, rounds):

@@ -9,6 +9,7 @@ from numpy_operators import NumpyOperators
 from ms_plm_ascend.bringup import flash_checks
 from ms_plm_ascend.bringup.check import Verdict
 from ms_plm_ascend.bringup.flash_checks import CHECKS
+from ms_plm_ascend.bringup.forms_check import form_checks
 
 
 def answer(name: str, *defects: str, chip: str = "910B3") -> Verdict:
@@ -17,9 +18,19 @@ def answer(name: str, *defects: str, chip: str = "910B3") -> Verdict:
 
 
 def test_questions_come_in_the_order_in_which_they_are_open() -> None:
-    names = [check.name for check in CHECKS]
-    assert names == ["pse-order", "padded-rows", "negative-tokens", "dropout-bits", "widths", "a3", "callback-order"]
+    names = ["pse-order", "padded-rows", "negative-tokens", "dropout-bits", "dropout-draws", "widths", "a3"]
+    assert [check.name for check in CHECKS] == [*names, "callback-order"]
     assert all(check.question.endswith("?") and check.how and check.otherwise for check in CHECKS)
+
+
+def test_what_rests_on_an_answer_is_a_form_that_bring_up_verifies() -> None:
+    verified = {check.name.rpartition("-")[0] for _, check in form_checks(["fp16"])}
+    gates = {check.name: set(check.gates) for check in CHECKS}
+    assert set().union(*gates.values()) <= verified
+    assert [name for name, forms in gates.items() if "attention-flash" in forms] == [
+        *("padded-rows", "dropout-bits", "dropout-draws", "a3")
+    ]
+    assert gates["callback-order"] == {name for name in verified if name.endswith("-triton")}
 
 
 def test_both_orders_of_the_shift_are_told_apart() -> None:
@@ -79,6 +90,20 @@ def test_a_device_that_drops_everything_says_nothing_of_the_order(monkeypatch) -
     )
     verdict = answer("dropout-bits")
     assert (verdict.passed, verdict.answer) == (False, "0% of 75% kept: nothing can be said of the order")
+
+
+def test_every_call_of_a_graph_draws_other_bits() -> None:
+    verdict = answer("dropout-draws")
+    assert verdict.passed is True
+    assert verdict.figures["differing"] == pytest.approx(2 * 0.75 * 0.25, abs=0.02)
+    assert verdict.figures["kept"] == pytest.approx(0.75, abs=0.03)
+
+
+@pytest.mark.parametrize(("defect", "words"), [("draws frozen", "the SAME bits"), ("draws alike", "4% of the bits")])
+def test_bits_that_stay_from_call_to_call_are_found(defect: str, words: str) -> None:
+    verdict = answer("dropout-draws", defect)
+    assert verdict.passed is False
+    assert words in verdict.answer
 
 
 def test_a_width_that_is_not_served_is_named() -> None:

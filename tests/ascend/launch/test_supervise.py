@@ -164,6 +164,22 @@ def test_a_second_command_resumes_and_keeps_the_logs_of_the_first(scene: Scene, 
     assert [(a["attempt"], a["from_step"]) for a in scene.attempts] == [(1, 0), (2, 5), (3, 9)]
 
 
+def test_a_record_that_a_kill_cut_costs_that_line_alone(scene: Scene, monkeypatch, told) -> None:
+    plan = [{"step": 5, "code": 1}, {"step": 9, "code": 1}, {"step": 20}]
+    assert scene.start(monkeypatch, plan, "--relaunch", "0") == 1
+    record = scene.folder / "run.logs" / "attempts-node0.jsonl"
+    record.write_bytes(record.read_bytes() + '{"attempt": 2, "reason": "ü'.encode()[:-1])
+    assert main(scene.arguments("--resume")) == 0
+    assert "attempts-node0.jsonl: line 2 is cut" in told.text
+    assert [(a["attempt"], a["from_step"]) for a in scene.attempts] == [(1, 0), (2, 5), (3, 9)]
+
+
+def test_an_attempt_after_which_every_checkpoint_is_damaged_is_noted(scene: Scene, monkeypatch, capsys) -> None:
+    assert scene.start(monkeypatch, [{"damaged": 5, "code": 1}]) == 1
+    assert "every checkpoint is damaged" in capsys.readouterr().err
+    assert [(a["attempt"], a["to_step"], a["verdict"]) for a in scene.attempts] == [(1, None, "lost")]
+
+
 def test_an_existing_run_is_refused_before_anything_starts(scene: Scene, monkeypatch, capsys) -> None:
     (scene.run / "checkpoints").mkdir(parents=True)
     assert scene.start(monkeypatch, [{}]) == 1

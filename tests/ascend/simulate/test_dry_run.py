@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from collections.abc import Sequence
 
 import pytest
 
@@ -9,6 +10,7 @@ from ms_plm.cli.main import main as ms_plm
 from ms_plm.common.errors import UserError
 from ms_plm.config.chips import CHIPS
 from ms_plm.config.loading import load_recipe
+from ms_plm_ascend.simulate import __main__ as table
 from ms_plm_ascend.simulate import dry_run as module
 from ms_plm_ascend.simulate.__main__ import largest_batches, main
 from ms_plm_ascend.simulate.dry_run import DryRun, dry_run, vocabulary_of
@@ -21,8 +23,15 @@ SMALL = [
 ]
 
 
-def plan(batch: int, gigabytes: float, chip: str = "910B2", recompute: bool = False) -> DryRun:
-    recipe = load_recipe(NAME, [f"impl.recompute={json.dumps(recompute)}"])
+def plan(
+    batch: int,
+    gigabytes: float,
+    chip: str = "910B2",
+    recompute: bool = False,
+    devices: int = 1,
+    changes: Sequence[str] = (),
+) -> DryRun:
+    recipe = load_recipe(NAME, [f"impl.recompute={json.dumps(recompute)}", *changes])
     graph = Graph({"aclnn": Counter(MatMul=3, Cast=1), "fused": Counter(GraphKernel_Cast_Add_fusion=2)})
     found = {
         "peak": int(gigabytes * 1e9),
@@ -39,7 +48,7 @@ def plan(batch: int, gigabytes: float, chip: str = "910B2", recompute: bool = Fa
         "seconds": 1.0,
         "chosen": [["linear", "reference", "asked for; passed over: native"]],
     }
-    return DryRun(recipe, CHIPS[chip], 1, "model.vocab_size", found, graph)
+    return DryRun(recipe, CHIPS[chip], devices, "model.vocab_size", found, graph)
 
 
 def test_a_plan_tells_memory_kernels_and_what_it_does_not_know():
@@ -69,8 +78,34 @@ def test_the_largest_batch_is_where_the_line_meets_the_memory():
     assert told.startswith(
         "largest batch: 125 in 32 GB, 254 in 64 GB (extrapolated); 250.0 MB a sequence, line off by 0.0"
     )
-    assert largest_batches([plan(16, 5.0)]) == "largest batch: give two --batches or more"
+    assert largest_batches([plan(16, 5.0)]) == "largest batch: it takes plans of two --batches or more"
     assert "memory does not grow with these batches" in largest_batches([plan(16, 5.0), plan(32, 5.0)])
+
+
+def test_a_plan_that_fails_costs_no_other_and_each_is_written_down_at_once(monkeypatch, tmp_path, capsys):
+    written = []
+
+    def planned(recipe, chip, devices):
+        written.append(json.loads(path.read_text()) if path.exists() else [])
+        if recipe.impl.micro_batch == 32:
+            raise UserError("MindSpore could not compile this step")
+        return plan(recipe.impl.micro_batch, recipe.impl.micro_batch / 4)
+
+    path = tmp_path / "new" / "plans.json"
+    monkeypatch.setattr(table, "dry_run", planned)
+    assert main([NAME, "--batches", "16", "32", "64", "--json", str(path)]) == 1
+    assert [len(runs) for runs in written] == [0, 1, 1]
+    assert [run["micro_batch"] for run in json.loads(path.read_text())] == [16, 64]
+    said = capsys.readouterr()
+    assert "error: composed, recompute off, 32 x 128: MindSpore could not compile" in said.err
+    assert "largest batch: 129 in 32 GB" in said.out
+    assert "Not told" in said.out
+
+
+def test_where_plans_cannot_be_written_none_is_made(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(table, "dry_run", lambda *_: pytest.fail("compiled"))
+    assert main([NAME, "--json", str(tmp_path)]) == 1
+    assert f"--json {tmp_path}: expected a file, found a folder" in capsys.readouterr().err
 
 
 def test_the_vocabulary_is_the_recipes_or_the_published_one_and_says_so(tmp_path):
@@ -97,10 +132,27 @@ def test_the_command_line_refuses_chips_that_do_not_exist(capsys):
     assert "no Ascend chip is called '910Z'" in capsys.readouterr().err
 
 
-def test_the_command_line_prints_the_plan(monkeypatch, capsys):
-    monkeypatch.setattr(module, "dry_run", lambda recipe, chip: plan(16, 20.0, chip))
+@pytest.mark.parametrize("target", ["910B3:", "910B3:0", "910B3:eight", "910B3:-8"])
+def test_the_command_line_refuses_a_number_of_devices_that_is_none(target, capsys):
+    assert ms_plm(["run", NAME, "--dry-run-ascend", target]) == 2
+    assert f"--dry-run-ascend {target}: expected a chip, and behind a colon how many devices" in capsys.readouterr().err
+
+
+def test_the_command_line_prints_the_plan_and_for_how_many_devices_it_is(monkeypatch, capsys):
+    monkeypatch.setattr(module, "dry_run", lambda recipe, chip, devices: plan(16, 20.0, chip, devices=devices))
     assert ms_plm(["run", NAME, "--dry-run-ascend", "910B3"]) == 0
-    assert "Dry run of nezha_base_pretrain_ascend for Ascend 910B3" in capsys.readouterr().out
+    alone = capsys.readouterr().out
+    assert "Dry run of nezha_base_pretrain_ascend for Ascend 910B3: compiled" in alone
+    assert "devices          1 that trains alone: it takes all of train.batch" in alone
+    assert "For one of 8: --dry-run-ascend 910B3:8" in alone
+    assert ms_plm(["run", NAME, "--dry-run-ascend", "910B3:8"]) == 0
+    assert "devices          8 that train together; this one holds all of the optimizer's" in capsys.readouterr().out
+
+
+def test_shared_optimizer_state_is_told_where_there_is_someone_to_share_with():
+    shared = ["impl.parallel.shard_optimizer=true"]
+    assert "this one holds its share of the optimizer's state" in plan(16, 9.0, devices=8, changes=shared).describe()
+    assert "holds all of the optimizer's state" in plan(16, 9.0, changes=shared).describe()
 
 
 @pytest.mark.slow
@@ -112,6 +164,8 @@ def test_a_plan_is_the_same_twice_and_recomputing_lowers_it():
     kept, recomputed = (dry_run(load_recipe(NAME, [*deep, f"impl.recompute={on}"])) for on in ("false", "true"))
     assert recomputed.found["peak"] < 0.85 * kept.found["peak"]
     assert recomputed.graph.count("MatMul") > kept.graph.count("MatMul")
+    # what is drawn is drawn once: three places a layer, and the embeddings
+    assert recomputed.graph.count("DropoutGenMask") == kept.graph.count("DropoutGenMask") == 13
 
 
 @pytest.mark.slow

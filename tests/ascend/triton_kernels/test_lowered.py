@@ -7,6 +7,7 @@ import json
 import pytest
 from triton_environment import HERE, Environment
 
+from ms_plm_ascend.triton_kernels.calls import LARGEST_HEAD
 from ms_plm_ascend.triton_kernels.catalogue import KERNELS
 from ms_plm_ascend.triton_kernels.check import PROBLEMS
 from ms_plm_ascend.triton_kernels.lint import counts, findings
@@ -15,7 +16,8 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.mark.parametrize(
-    ("dtype", "size", "more"), [("fp16", 64, []), ("bf16", 32, ["--drops", "no", "--hidden", "312"])]
+    ("dtype", "size", "more"),
+    [("fp16", 64, []), ("bf16", 16, ["--drops", "no", "--hidden", "312"]), ("fp16", LARGEST_HEAD, [])],
 )
 def test_every_kernel_is_lowered_and_passes_the_lint(dtype, size, more, environment: Environment, tmp_path) -> None:
     options = ["--lower", tmp_path, "--compute", dtype, "--size", str(size), *more]
