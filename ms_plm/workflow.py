@@ -238,7 +238,7 @@ def _search(recipe: Recipe, folder: Path, resume: bool, overwrite: bool) -> RunR
         if ended.found is None:
             summary = f"Stopped: {ended.reason}. Continue with: ms-plm search-layer-map {folder} --resume"
             return RunResult(folder, None, False, 0 if ended.by_budget else 1, summary)
-        best, text = list(ended.found.best), report_text(ended.found)
+        best, text = list(ended.found.best), report_text(ended.found, ended.seconds, ended.processes)
         with replacing_file(folder / "report.md") as temporary:
             temporary.write_text(f"# {recipe.name}\n\n{recipe.description}\n\n{text}\n", encoding="utf-8")
     summary = (

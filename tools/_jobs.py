@@ -1,47 +1,96 @@
-"""Runs under one folder that are done once: what the scripts of long comparisons share."""
+"""Jobs under one folder that are done once, each in a process of its own: what scripts of long comparisons share."""
 
 from __future__ import annotations
 
 import math
 import statistics
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import ms_plm
+from ms_plm.common.errors import UserError
 from ms_plm.common.files import read_json
+from ms_plm.config.loading import load_recipe, save_resolved
+from ms_plm.config.resuming import check_same
 from ms_plm.series.figures import FIGURES
+from ms_plm.series.process import run_command, run_in_process
+from ms_plm.training.log import METRICS
 
 
 class Jobs:
-    """Run folders under one folder; those that are finished are not run again, cut ones go on.
+    """Jobs under one folder; those that are finished are not done again, runs that were cut go on.
 
     Args:
         work: the folder.
         minutes: no job begins after so many; None: all of them.
         common: changes of every recipe.
+        signals: names of those that this process has received, see `ms_plm.training.loop.stop_signals`.
     """
 
-    def __init__(self, work: Path, minutes: float | None, common: dict[str, Any]) -> None:
-        self.work, self.minutes, self.common, self.started = work, minutes, common, time.monotonic()
+    def __init__(self, work: Path, minutes: float | None, common: dict[str, Any], signals: Sequence[str]) -> None:
+        self.work, self.minutes, self.common, self.signals = work.resolve(), minutes, common, signals
+        self.started = time.monotonic()
 
     def run(self, name: str, recipe: str, changes: dict[str, Any]) -> Path | None:
-        """The model of a job, which is carried out unless it is finished; None: the time is up."""
+        """The model of a run; None: the time is up.
+
+        Raises:
+            SystemExit: a signal came; the run failed; or its folder holds one with other values. The job is named.
+        """
         folder = self.work / name
+        saved, remedy = folder / "recipe.yaml", ""
+        try:
+            wanted = load_recipe(recipe, {**self.common, **changes, "output.folder": str(folder)})
+            remedy = f" (For all jobs: another --work; for this one alone: remove {folder}.)"
+            if (folder / METRICS).is_file():
+                check_same(saved, wanted, beside_others=True)
+        except UserError as error:
+            raise SystemExit(f"job {name}: {error}{remedy}") from error
         if is_finished(folder):
             return folder / "model"
-        if self.is_late():
+        if not self._begins(name):
             return None
-        print(f"{time.strftime('%H:%M:%S')} {name}", flush=True)
-        resume = (folder / "checkpoints").is_dir()
-        changes = {**self.common, **changes, "output.folder": str(folder)}
-        ms_plm.run(recipe, changes, resume=resume, overwrite=folder.is_dir() and not resume)
-        return folder / "model"
+        folder.mkdir(parents=True, exist_ok=True)
+        save_resolved(wanted, saved)
+        code = run_in_process(folder, [], self.signals)
+        return folder / "model" if self._ended(name, code, is_finished(folder)) else None
+
+    def command(self, name: str, arguments: Sequence[object]) -> Path | None:
+        """The file that an `ms-plm` command makes, whose name stands last among its arguments; otherwise as `run`."""
+        made = self.work / name
+        if made.is_file():
+            return made
+        if not self._begins(name):
+            return None
+        made.parent.mkdir(parents=True, exist_ok=True)
+        code = run_command([sys.executable, "-m", "ms_plm", *map(str, arguments), str(made)], self.signals)
+        return made if self._ended(name, code, made.is_file()) else None
 
     def is_late(self) -> bool:
         """Whether the time is up."""
         return self.minutes is not None and time.monotonic() - self.started > 60 * self.minutes
+
+    def _begins(self, name: str) -> bool:
+        if self.signals:
+            raise SystemExit(f"{self.signals[0]} received before job {name}. The same command goes on there.")
+        if late := self.is_late():
+            print(f"{name}: not begun, the time is up", flush=True)
+        else:
+            print(f"{time.strftime('%H:%M:%S')} {name}", flush=True)
+        return not late
+
+    def _ended(self, name: str, code: int, finished: bool) -> bool:
+        """Whether a job is done; False: it was cut by its own budget."""
+        if self.signals:
+            raise SystemExit(f"{self.signals[0]} received in job {name}. The same command goes on from there.")
+        if finished and code:
+            print(f"{name}: trained, but what was to be made of it failed; see its report.md", flush=True)
+        if finished or code == 0:
+            return finished
+        how = f"ended with code {code}" if code > 0 else f"was ended by signal {-code}"
+        raise SystemExit(f"job {name} {how}; why is said above. Once that is mended, the same command goes on.")
 
 
 def is_finished(folder: Path) -> bool:
@@ -54,9 +103,9 @@ def figures_of(folder: Path) -> dict[str, float]:
     return read_json(folder / "model" / "config.json")["provenance"]["figures"]
 
 
-def shown(values: Sequence[float]) -> str:
-    """Mean and standard error."""
+def shown(values: Sequence[float], sign: str = "") -> str:
+    """Mean and standard error; `sign` as in a format."""
     if not values:
         return "-"
     error = f" ± {statistics.stdev(values) / math.sqrt(len(values)):.4f}" if len(values) > 1 else ""
-    return f"{statistics.fmean(values):.4f}{error}"
+    return f"{statistics.fmean(values):{sign}.4f}{error}"

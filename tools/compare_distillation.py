@@ -1,16 +1,21 @@
 """What distillation is worth: a small student learns a task from labels alone, and from a teacher in TinyBERT's ways.
 
-Independent jobs, each a run folder of its own under --work: the teacher and the student of general distillation once,
-then every setting with every seed. Jobs that are finished are not done again, one that was cut goes on from its newest
-checkpoint; --minutes ends the call after the job that passes them. The table is made of the finished ones:
+Independent jobs, each a process and a folder of its own under --work: the student of general distillation once for a
+teacher, its fine-tuning and the augmented rows once for a task, then every setting with every seed. Jobs that are
+finished are not done again, one that was cut goes on from its newest checkpoint; --minutes begins none after so many.
+The table is made of what is finished:
 
-    ms-plm prepare DATA/corpus/en --one-per-line --vocab TEACHER --holdout 0.02 --output prepared/en
-    ms-plm augment --task glue/sst-2 ... (for the setting `augmented`, see its help)
-    python tools/compare_distillation.py sst-2 --model TEACHER --data DATA/glue/SST-2 --corpus prepared/en --work work
-    python tools/compare_distillation.py sst-2 ... --augmented sst2_augmented.jsonl
+    ms-plm prepare DATA/corpus/en --one-per-line --vocab MINILM --holdout 0.02 --output prepared/en
+    python tools/compare_distillation.py sst-2 --model MINILM --data DATA/glue/SST-2 --work work
+    python tools/compare_distillation.py mrpc --model MINILM --data DATA/glue/MRPC --work work
 
-TEACHER is a pretrained model folder, which is fine-tuned on the task first. Every setting trains the same student, on
-the same rows (or their variants), and is scored by the best of its evaluations on the whole dev set (one an epoch).
+    ms-plm run nezha_tiny_pretrain_zh        (after the ms-plm prepare of its header)
+    python tools/compare_distillation.py chnsenticorp --model runs/nezha_tiny_pretrain_zh/model \\
+        --data DATA/clue/chnsenticorp --work work
+
+MINILM is a pretrained English BERT of 12 heads, such as all-MiniLM-L6-v2. Teacher and students learn the same rows (or
+their variants), which are drawn once, whatever the seed. Every setting trains the same student and is scored by the
+best of as many evaluations on the whole dev set.
 """
 
 from __future__ import annotations
@@ -18,26 +23,76 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from _jobs import Jobs, figures_of, is_finished, shown
+from _jobs import Jobs, figures_of, shown
+from bench._finetuning import drawn
 
-from ms_plm.series.figures import FIGURES
+from ms_plm.common.files import read_json
+from ms_plm.training.log import METRICS
+from ms_plm.training.loop import stop_signals
+
+
+@dataclass(frozen=True)
+class Task:
+    """How a task is learned.
+
+    Attributes:
+        teacher: recipe of its fine-tuning, and of the student's on labels alone.
+        general: recipe of general distillation.
+        stages: of task distillation: two recipes, called this with _inside and _prediction.
+        data: changes of all of them but the general one.
+        teacher_rate: its learning rate.
+        rows: so many of the training set, drawn once; None: all.
+        masked_lm: recipe that gives the pretrained model a masked-LM head, to propose words; None: it has one.
+    """
+
+    teacher: str
+    general: str
+    stages: str
+    data: Mapping[str, Any]
+    teacher_rate: float = 5e-5
+    rows: int | None = None
+    masked_lm: str | None = "bert_small_masked_lm"
+
 
 TASKS = {
-    "sst-2": {"data.task": "glue/sst-2", "data.max_length": 64, "data.rows": 8000},
-    "mrpc": {"data.task": "glue/mrpc", "data.max_length": 128},
-    "chnsenticorp": {"data.task": "chnsenticorp", "data.max_length": 128, "data.without_train_texts": True},
+    "sst-2": Task(
+        "bert_base_sst2",
+        "tinybert_small_general",
+        "tinybert_small_sst2",
+        {"data.task": "glue/sst-2", "data.max_length": 64},
+        rows=8000,
+    ),
+    "mrpc": Task(
+        "bert_base_mrpc",
+        "tinybert_small_general",
+        "tinybert_small_sst2",
+        {"data.task": "glue/mrpc", "data.max_length": 128},
+    ),
+    "chnsenticorp": Task(
+        "nezha_base_chnsenticorp",
+        "tiny_nezha_small_general",
+        "tiny_nezha_small_chnsenticorp",
+        {"data.task": "chnsenticorp", "data.max_length": 128, "data.without_train_texts": True},
+        teacher_rate=3e-4,
+        masked_lm=None,
+    ),
 }
+LABELS, LONG = "labels", "labels, twice as long"
 SETTINGS = {
     "labels, random weights": "the student's shape, new weights, fine-tuned on the labels",
-    "labels": "the student of general distillation, fine-tuned on the labels",
+    LABELS: "the student of general distillation, fine-tuned on the labels",
+    LONG: "the same in as many updates as stages 1+2",
     "stage 2": "the same student, the teacher's predictions alone",
     "stages 1+2": "first what goes on inside the teacher, then its predictions",
     "stages 1+2, augmented": "the same on augmented rows",
 }
-INSIDE = {"embedding": 1.0, "hidden": 1.0, "attention": 1.0}
-NONE = dict.fromkeys(INSIDE)
+EVALUATIONS = 6
+"""On the dev set in every setting, of which the best one counts."""
 
 
 class Comparison:
@@ -45,69 +100,115 @@ class Comparison:
 
     Args:
         args: of the command line.
+        signals: see `Jobs`.
     """
 
-    def __init__(self, args: argparse.Namespace) -> None:
-        self.args, self.work = args, args.work / args.task
-        self.task = {**TASKS[args.task], "data.folder": str(args.data)}
+    def __init__(self, args: argparse.Namespace, signals: Sequence[str]) -> None:
+        self.args, self.task, self.model = args, TASKS[args.task], args.model.resolve()
+        rows, folder = self.task.rows, args.data.resolve()
+        self.folder = drawn(folder, args.work.resolve() / args.task / "rows", rows) if rows else folder
+        self.data = {**self.task.data, "data.folder": str(self.folder), "train.batch": 32}
+        self.corpus = {"data.corpus": str(args.corpus.resolve())} if args.corpus else {}
         common = {"impl.device": "cpu", "impl.precision": args.precision, "log.every": 50}
-        self.run = Jobs(self.work, args.minutes, common).run
-
-    def common(self) -> tuple[Path, Path] | None:
-        """The fine-tuned teacher and the student of general distillation."""
-        args = self.args
-        student = {f"model.{key}": value for key, value in json.loads(args.student).items()}
-        rate = {"train.optimizer.learning_rate": args.teacher_rate, "train.epochs": args.teacher_epochs}
-        teacher = self.run(
-            "teacher", "bert_base_sst2", {**self.task, **rate, "model.from": str(args.model), "train.seed": 1}
+        self.jobs = Jobs(
+            args.work, args.minutes, {**common, "output.compare": False, "output.checkpoints": False}, signals
         )
-        general = teacher and self.run(
-            "general",
-            "tinybert_small_general",
-            {
-                **student,
-                "method.teacher.from": str(args.model),
-                "data.corpus": str(args.corpus),
-                "train.steps": args.general_steps,
-            },
-        )
-        return (teacher, general) if general else None
 
-    def setting(self, name: str, seed: int, teacher: Path, general: Path) -> Path | None:
-        """The student of a setting."""
-        args = self.args
-        shared = {**self.task, "train.seed": seed, "train.optimizer.learning_rate": args.rate}
-        shared |= {"train.epochs": args.epochs, "train.batch": 32}
-        if name.startswith("labels"):
-            fresh = {"model.fresh": True} if "random" in name else {}
-            return self.run(f"{name}/{seed}", "bert_base_sst2", {**shared, **fresh, "model.from": str(general)})
-        distill = {**shared, "method.teacher.from": str(teacher)}
+    def run(self, name: str, recipe: str, changes: Mapping[str, Any]) -> Path | None:
+        """A run of this task."""
+        return self.jobs.run(f"{self.args.task}/{name}", recipe, {**self.data, **changes})
+
+    def teacher(self) -> Path | None:
+        """The pretrained model, fine-tuned."""
+        rate = {"train.optimizer.learning_rate": self.task.teacher_rate, "train.epochs": self.args.teacher_epochs}
+        return self.run("teacher", self.task.teacher, {**rate, "model.from": str(self.model), "train.seed": 1})
+
+    def general(self) -> Path | None:
+        """The student of general distillation, which tasks of the same teacher share."""
+        shape = {f"model.{key}": value for key, value in json.loads(self.args.student).items()}
+        changes = {**shape, **self.corpus, "method.teacher.from": str(self.model)}
+        return self.jobs.run(self.task.general, self.task.general, {**changes, "train.steps": self.args.general_steps})
+
+    def augmented(self) -> Path | None:
+        """The training rows with their variants."""
+        model: Path | None = self.model
+        if recipe := self.task.masked_lm:
+            model = self.jobs.run(recipe, recipe, {**self.corpus, "model.from": str(self.model)})
+        told = ["--task", self.task.data["data.task"], "--folder", self.folder, "--variants", self.args.variants]
+        made = f"{self.args.task}/augmented_{self.args.variants}.jsonl"
+        return model and self.jobs.command(made, ["augment", model, *told, "--device", "cpu", "--output"])
+
+    def setting(self, name: str, seed: int, teacher: Path, general: Path) -> list[Path] | None:
+        """The runs of a setting, the last one with its student; None: the time is up."""
+        args, start = self.args, str(general)
+        epochs = args.epochs * (2 if name == LONG else 1)
+        distill = {"method.teacher.from": str(teacher)}
         if "augmented" in name:
-            distill |= {"data.augmented": str(args.augmented), "train.epochs": args.augmented_epochs}
-        student: Path | None = general
+            if (rows := self.augmented()) is None:
+                return None
+            epochs, distill = args.augmented_epochs, {**distill, "data.augmented": str(rows)}
+        shared = {"train.seed": seed, "train.optimizer.learning_rate": args.rate, "train.epochs": epochs}
+        every = 1.01 * epochs / EVALUATIONS  # rounded down to whole updates it would be one evaluation more
+        scored = {**shared, "evaluate.every_epochs": every}
+        if name.startswith(LABELS):
+            fresh = {"model.fresh": True} if "random" in name else {}
+            last = self.run(f"{name}/{seed}", self.task.teacher, {**scored, **fresh, "model.from": start})
+            return last and [last]
+        runs = []
         if "1" in name:
-            inside = {**distill, "model.from": str(general)}
-            student = self.run(f"{name}, inside/{seed}", "tinybert_4l_sst2_inside", inside)
-        return student and self.run(
-            f"{name}/{seed}", "tinybert_4l_sst2_prediction", {**distill, "model.from": str(student)}
-        )
+            changes = {**shared, **distill, "model.from": start}
+            if (inside := self.run(f"{name}, inside/{seed}", f"{self.task.stages}_inside", changes)) is None:
+                return None
+            runs, start = [inside], str(inside)
+        changes = {**scored, **distill, "model.from": start}
+        last = self.run(f"{name}/{seed}", f"{self.task.stages}_prediction", changes)
+        return last and [*runs, last]
+
+    def sizes(self, teacher: Path, student: Path) -> None:
+        """Print parameters, FLOPs and latency of both."""
+        made = f"{self.args.task}/sizes.json"
+        self.jobs.command(made, ["compare", teacher, student, "--lengths", 32, 128, "--device", "cpu", "--json"])
 
 
-def score(folder: Path) -> float:
-    """The figure that decides, of a finished job."""
-    return float(figures_of(folder)["metric"])
+def score(model: Path) -> float:
+    """The figure that decides, of a finished run."""
+    return float(figures_of(model.parent)["metric"])
 
 
-def table(work: Path) -> str:
-    """Means over the finished seeds of every setting."""
-    lines = ["| setting | dev figure | seeds | |", "|---|---:|---:|---|"]
-    if is_finished(work / "teacher"):
-        lines.append(f"| teacher | {score(work / 'teacher'):.4f} | 1 | fine-tuned |")
-    for name, text in SETTINGS.items():
-        values = [score(folder.parent) for folder in sorted((work / name).glob(f"*/{FIGURES}"))]
-        if values:
-            lines.append(f"| {name} | {shown(values)} | {len(values)} | {text} |")
-    return "\n".join([*lines, "", "mean ± standard error over seeds"])
+def updates(model: Path) -> int:
+    """Of the whole run, whichever evaluation was the best."""
+    return read_json(model / "config.json")["provenance"]["total"]
+
+
+def evaluations(model: Path) -> int:
+    """After training has begun."""
+    lines = (model.parent / METRICS).read_text(encoding="utf-8").splitlines()
+    return sum(record["kind"] == "evaluate" and record["step"] > 0 for record in map(json.loads, lines))
+
+
+def table(teacher: Path, found: Mapping[str, Mapping[int, Sequence[Path]]]) -> str:
+    """Means over seeds.
+
+    Args:
+        teacher: fine-tuned.
+        found: setting -> seed -> its runs, the last one with its student.
+    """
+    scores = {name: {seed: score(runs[-1]) for seed, runs in seeds.items()} for name, seeds in found.items()}
+    labels = scores.get(LABELS, {})
+    lines = [
+        "| setting | dev figure | more than `labels` | seeds | updates | evaluations | |",
+        "|---|" + "---:|" * 5 + "---|",
+    ]
+    lines.append(f"| teacher | {score(teacher):.4f} | | 1 | {updates(teacher)} | {evaluations(teacher)} | fine-tuned |")
+    for name, seeds in scores.items():
+        if not seeds:
+            continue
+        more = "" if name == LABELS else shown([v - labels[seed] for seed, v in seeds.items() if seed in labels], "+")
+        runs = next(iter(found[name].values()))
+        steps = " + ".join(str(updates(model)) for model in runs)
+        told = [name, shown(list(seeds.values())), more, str(len(seeds)), steps, str(evaluations(runs[-1]))]
+        lines.append(f"| {' | '.join(told)} | {SETTINGS[name]} |")
+    return "\n".join([*lines, "", "mean ± standard error over seeds; differences are taken seed by seed"])
 
 
 def main() -> int:
@@ -115,27 +216,33 @@ def main() -> int:
     parser.add_argument("task", choices=TASKS)
     parser.add_argument("--model", type=Path, required=True, help="pretrained model folder: the teacher's beginning")
     parser.add_argument("--data", type=Path, required=True, help="folder of the task's official files")
-    parser.add_argument("--corpus", type=Path, required=True, help="prepared text for general distillation")
-    parser.add_argument("--work", type=Path, required=True, help="where the run folders go")
+    parser.add_argument("--corpus", type=Path, help="prepared text for general distillation (default: the recipe's)")
+    parser.add_argument("--work", type=Path, required=True, help="where the jobs' folders go")
     parser.add_argument("--student", default="{}", help="JSON: changes of the student's shape")
-    parser.add_argument("--augmented", type=Path, help="rows made by `ms-plm augment` of the same training set")
-    parser.add_argument("--settings", nargs="+", choices=SETTINGS, help="default: all; augmented with --augmented only")
+    parser.add_argument("--settings", nargs="+", choices=SETTINGS, default=list(SETTINGS), help="default: all")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
     parser.add_argument("--general-steps", type=int, default=1500, help="%(default)s")
-    parser.add_argument("--teacher-rate", type=float, default=5e-5, help="%(default)s")
     parser.add_argument("--teacher-epochs", type=int, default=3, help="%(default)s")
     parser.add_argument("--rate", type=float, default=3e-4, help="of every student (%(default)s)")
     parser.add_argument("--epochs", type=int, default=6, help="of every training of a student (%(default)s)")
     parser.add_argument("--augmented-epochs", type=int, default=2, help="the same on augmented rows (%(default)s)")
+    parser.add_argument("--variants", type=int, default=4, help="of each text of an augmented row (%(default)s)")
     parser.add_argument("--minutes", type=float, help="begin no job after so many")
     args = parser.parse_args()
-    jobs, settings = Comparison(args), args.settings or [n for n in SETTINGS if args.augmented or "augmented" not in n]
-    if (found := jobs.common()) is not None:
+    with stop_signals() as signals:
+        jobs = Comparison(args, signals)
+        if (teacher := jobs.teacher()) is None or (general := jobs.general()) is None:
+            return 0
+        found: dict[str, dict[int, list[Path]]] = {name: {} for name in args.settings}
         for seed in args.seeds:
-            for name in settings:
-                jobs.setting(name, seed, *found)
-    print(table(jobs.work))
+            for name in args.settings:
+                if runs := jobs.setting(name, seed, teacher, general):
+                    found[name][seed] = runs
+        students = [runs[-1] for seeds in found.values() for runs in seeds.values()]
+        if students:
+            jobs.sizes(teacher, students[0])
+    print(table(teacher, found))
     return 0
 
 

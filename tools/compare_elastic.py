@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import statistics
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import mindspore as ms
@@ -34,6 +35,7 @@ from ms_plm.models.folder import open_folder
 from ms_plm.pictures.canvas import save_figure
 from ms_plm.pictures.tradeoff import tradeoff_figure
 from ms_plm.training.finetuning import TaskData
+from ms_plm.training.loop import stop_signals
 
 WIDTHS, DEPTHS = (1.0, 0.75, 0.5, 0.25), (1.0, 0.67, 0.5)
 PLAIN = {
@@ -51,12 +53,13 @@ class Comparison:
 
     Args:
         args: of the command line.
+        signals: see `Jobs`.
     """
 
-    def __init__(self, args: argparse.Namespace) -> None:
+    def __init__(self, args: argparse.Namespace, signals: Sequence[str]) -> None:
         self.args, self.work = args, args.work / args.task
         common = {"impl.device": "cpu", "impl.precision": args.precision, "log.every": 50}
-        self.jobs = Jobs(self.work, args.minutes, {**common, "data.folder": str(args.data)})
+        self.jobs = Jobs(self.work, args.minutes, {**common, "data.folder": str(args.data)}, signals)
 
     def seed(self, seed: int) -> None:
         """Everything of a seed, as far as the time goes."""
@@ -144,9 +147,10 @@ def main() -> int:
     parser.add_argument("--epochs", type=float, help="of every stage (default: the recipe's)")
     parser.add_argument("--minutes", type=float, help="begin no job after so many")
     args = parser.parse_args()
-    comparison = Comparison(args)
-    for seed in args.seeds:
-        comparison.seed(seed)
+    with stop_signals() as signals:
+        comparison = Comparison(args, signals)
+        for seed in args.seeds:
+            comparison.seed(seed)
     print(report(comparison.work, "accuracy"))
     return 0
 

@@ -109,7 +109,8 @@ def open_model(
             are compiled when they are used for the first time.
 
     Raises:
-        UserError: see `ms_plm.models.folder.load` and `ms_plm.training.hardware.open_device`.
+        UserError: there is no masked-LM head where one is needed; otherwise see `ms_plm.models.folder.load` and
+            `ms_plm.training.hardware.open_device`.
     """
     from ms_plm.config.recipe import ImplSection
     from ms_plm.kernels import Call, Kernels
@@ -121,4 +122,11 @@ def open_model(
         opened = open_folder(folder)
         if head is None:
             head = "pretraining" if opened.has("next_sentence") and opened.has("pooler") else "masked_lm"
+        if head == "masked_lm" and opened.lacks(head):
+            said = f" (config.json says {', '.join(opened.architectures)})" if opened.architectures else ""
+            raise UserError(
+                f"{folder}: has no masked_lm head{said}, which proposes words. Continue pretraining, which trains one: "
+                f"ms-plm run bert_small_masked_lm model.from={folder} data.corpus=PREPARED (or another recipe of kind "
+                "pretrain, with data.nsp=false); or name the pretrained model that this one was made of."
+            )
         return opened.build(head, kernels=Kernels(call)), opened.tokenizer

@@ -119,7 +119,10 @@ class DistillMethod(Section):
     )
     losses: LossesSection
     parity: Literal["none", "original"] = Field(
-        "none", description="original: the arithmetic of TinyBERT's code, padding included, for comparisons"
+        "none",
+        description="original: the arithmetic of TinyBERT's code, padding included, for comparisons. Two things stay: "
+        "samples are padded to the lengths of data.lengths, there to max_length; and prediction takes the teacher's "
+        "scores of a regression, there the gold ones (take the term labels for that)",
     )
     initial_layers: tuple[int, ...] | None = Field(
         None, description="teacher layers (from 1) that a new student of the same width begins with, and the embeddings"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +24,9 @@ _MAY_MOVE = (
     "data.text",
     "data.mindrecord",
     "data.tokenizer",
-    "data.folder",
-    *("data.own.train", "data.own.dev", "data.own.test"),
+    *("data.folder", "data.augmented", "data.own.train", "data.own.dev", "data.own.test"),
+    *("method.tasks.folder", "method.tasks.augmented"),
+    *("method.tasks.own.train", "method.tasks.own.dev", "method.tasks.own.test"),
     "model.from",
     "method.teacher.from",
 )
@@ -39,8 +42,14 @@ data, its parent or what decides; but there may be more runs."""
 _FORMS = {"run": "one run", "repeats": "repeats (train.repeats)", "grid": "a grid", "suite": "a suite"}
 
 
-def check_same(saved: Path, recipe: Recipe | Suite) -> None:
+def check_same(saved: Path, recipe: Recipe | Suite, beside_others: bool = False) -> None:
     """Whether a run that was started with the recipe in the file `saved` may go on with this one.
+
+    Args:
+        saved: recipe.yaml of its folder.
+        recipe: what is asked for now.
+        beside_others: it is set beside other runs and not done again where it is finished, so that its data, its parent
+            and what decides must be the same as well.
 
     Raises:
         UserError: no; the message names the values that differ.
@@ -55,8 +64,8 @@ def check_same(saved: Path, recipe: Recipe | Suite) -> None:
         )
     before, now = _flat(old), _flat(recipe)
     differing = [key for key in sorted(before.keys() | now.keys()) if before.get(key) != now.get(key)]
-    free = _MAY_CHANGE_IN_SEVERAL if recipe.several else (*_MAY_CHANGE, *_MAY_MOVE)
-    differing = [key for key in differing if not any(key == f or key.startswith(f + ".") for f in free)]
+    free = _MAY_CHANGE_IN_SEVERAL if recipe.several or beside_others else (*_MAY_CHANGE, *_MAY_MOVE)
+    differing = [key for key in differing if not _is_among(key, free)]
     if differing:
         shown = "; ".join(f"{key} was {before.get(key)!r}, is {now.get(key)!r}" for key in differing[:5])
         raise UserError(
@@ -65,10 +74,19 @@ def check_same(saved: Path, recipe: Recipe | Suite) -> None:
         )
 
 
+def _is_among(key: str, free: Sequence[str]) -> bool:
+    """Whether a key, or a section around it, is one of these; which item of a list it belongs to does not matter."""
+    plain = re.sub(r"\.\d+(?=\.)", "", key)
+    return any(plain == one or plain.startswith(one + ".") for one in free)
+
+
 def _flat(recipe: Recipe | Suite) -> dict[str, Any]:
+    """Values by dotted keys; sections in a list are counted from 0."""
     flat: dict[str, Any] = {}
 
     def walk(prefix: str, value: Any) -> None:
+        if isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
+            value = {str(number): item for number, item in enumerate(value)}
         if isinstance(value, dict):
             for key, inner in value.items():
                 walk(f"{prefix}.{key}" if prefix else key, inner)

@@ -9,17 +9,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load_file
+from safetensors import SafetensorError, safe_open
 
-from ms_plm.common.files import default_cache_folder, write_tensors
+from ms_plm.common.files import default_cache_folder, replacing_file, write_tensors
 from ms_plm.data.buckets import LabelledSamples, padded_lengths
 from ms_plm.models.model import Model
 from ms_plm.tasks.kind import TaskKind, TaskLogits, all_logits
 from ms_plm.training.session import Context
 
 log = logging.getLogger(__name__)
-LOGITS = "logits"
+LOGITS, DIGEST = "logits", "sha256"
 
 
 def with_answers(
@@ -55,8 +54,8 @@ def with_answers(
     values = all_logits(TaskLogits(teacher), samples, lengths, batch, shape[1], parallel.rank, parallel.ranks)
     values = parallel.gather_arrays(values.reshape(-1)).sum(0).reshape(shape).astype(np.float32)
     if parallel.main:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_tensors(path, {LOGITS: values})
+        with replacing_file(path) as temporary:
+            write_tensors(temporary, {LOGITS: values}, {DIGEST: _digest(values)})
     return replace(samples, targets=values)
 
 
@@ -67,14 +66,22 @@ def _key(names: Sequence[str], arrays: Sequence[np.ndarray]) -> str:
     return digest.hexdigest()[:32]
 
 
+def _digest(values: np.ndarray) -> str:
+    return hashlib.sha256(np.ascontiguousarray(values).tobytes()).hexdigest()
+
+
 def _read(path: Path, shape: tuple[int, int]) -> np.ndarray | None:
     """Answers of an earlier run; None where there are none, or not whole ones, which is logged."""
     if not path.is_file():
         return None
     try:
-        values = load_file(path)[LOGITS]
-    except (SafetensorError, KeyError, OSError) as error:
+        with safe_open(path, framework="numpy") as file:
+            values, digest = file.get_tensor(LOGITS), (file.metadata() or {}).get(DIGEST)
+    except (SafetensorError, OSError) as error:
         log.warning("%s cannot be read (%s): the teacher is asked again", path, error)
+        return None
+    if digest != _digest(values):
+        log.warning("%s is damaged: the teacher is asked again", path)
         return None
     if values.shape != tuple(shape) or not np.isfinite(values).all():
         log.warning("%s does not hold finite logits of shape %s: the teacher is asked again", path, tuple(shape))

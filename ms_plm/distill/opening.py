@@ -54,7 +54,11 @@ class Pair:
 
 
 def open_pair(
-    context: Context, head: str, labels: Sequence[str] | int | None = None, compared: type[Objective] = Objective
+    context: Context,
+    head: str,
+    labels: Sequence[str] | int | None = None,
+    task: str | None = None,
+    compared: type[Objective] = Objective,
 ) -> Pair:
     """Open both models.
 
@@ -62,6 +66,8 @@ def open_pair(
         context: of a recipe of distillation.
         head: whose logits are compared, where a term needs them; the teacher must have it in any case.
         labels: of a head that classifies, in the order of the teacher's.
+        task: what the head is for: the teacher must not have learned another one, and a student's head that has is
+            replaced.
         compared: what makes the objective.
 
     Raises:
@@ -69,7 +75,7 @@ def open_pair(
     """
     recipe = context.recipe
     method: DistillMethod = recipe.method
-    teacher, name, fingerprint = open_teacher(method.teacher.from_, head, labels)
+    teacher, name, fingerprint = open_teacher(method.teacher.from_, head, labels, task)
     student = open_folder(place(recipe.model.from_)) if recipe.model.from_ else None
     if student:
         check_same_vocabulary(f"model.from {recipe.model.from_}", student.tokenizer, teacher.tokenizer)
@@ -86,7 +92,7 @@ def open_pair(
     used, labels = (head, labels) if method.losses.on_outputs else ("encoder", None)
     wants = objective.wants()
     kernels = context.kernels(wants=wants, wants_of=objective.layers(teacher=False))
-    model = _student(student, config, used, labels, kernels, projection, recipe)
+    model = _student(student, config, used, labels, task, kernels, projection, recipe)
     kernels = context.kernels(method.teacher.precision, wants=wants, wants_of=objective.layers(teacher=True))
     known = teacher.build(used, kernels=kernels)
     for who, built in ((name, known), ("the student", model)):
@@ -98,19 +104,23 @@ def open_pair(
     return Pair(model, known, teacher.tokenizer, objective, fingerprint)
 
 
-def open_teacher(folder: str, head: str, labels: Sequence[str] | int | None = None) -> tuple[ModelFolder, str, str]:
+def open_teacher(
+    folder: str, head: str, labels: Sequence[str] | int | None = None, task: str | None = None
+) -> tuple[ModelFolder, str, str]:
     """A teacher's folder, what messages call it, and a fingerprint of its weights and what is computed with them.
 
     Args:
         folder: as the recipe names it.
         head: that it must have.
         labels: of a head that classifies; they are matched by name.
+        task: what the head is for.
 
     Raises:
-        UserError: it has no such head, or one for other labels.
+        UserError: it has no such head, or one for other labels or of another task.
     """
     opened, name = open_folder(place(folder)), f"method.teacher.from {folder}"
     _check_head(opened, name, head, labels)
+    _check_task(opened, name, task)
     behaviour = opened.config.model_dump_json(exclude={"provenance"})
     return opened, name, hashlib.sha256(f"{sha256_file(opened.weights.path)}{behaviour}".encode()).hexdigest()
 
@@ -120,6 +130,7 @@ def _student(
     config: ModelConfig,
     head: str,
     labels: Sequence[str] | int | None,
+    task: str | None,
     kernels: Kernels,
     projection: Projection | None,
     recipe: Recipe,
@@ -127,8 +138,16 @@ def _student(
     """From its folder, or new; an encoder that is new has no pooler, which no term would train."""
     seed = recipe.train.seed
     if folder:
-        model = folder.build(head, kernels=kernels, new_head=True, seed=seed, labels=labels, projection=projection)
-        return model.initialise(seed) if recipe.model.fresh else model
+        return folder.build(
+            head,
+            kernels=kernels,
+            new_head=True,
+            seed=seed,
+            labels=labels,
+            projection=projection,
+            task=task,
+            fresh=recipe.model.fresh,
+        )
     config = config if labels is None else config.with_labels(labels)
     pooler = head != "encoder" and "pooler" in HEADS[head]
     return Model(config, head, kernels, pooler=pooler, projection=projection).initialise(seed)
@@ -169,6 +188,17 @@ def _check_head(teacher: ModelFolder, name: str, head: str, labels: Sequence[str
         raise UserError(
             f"{name}: its labels are {_listed(known)}, those of the data are {_listed(wanted)}. Fine-tune a teacher on "
             "this data, or, if its labels only have no names, write them into id2label of its config.json."
+        )
+
+
+def _check_task(teacher: ModelFolder, name: str, task: str | None) -> None:
+    """Labels of the same names may mean something else in another task."""
+    trained = (teacher.config.provenance or {}).get("task")
+    if task is not None and trained not in (None, task):
+        raise UserError(
+            f"{name}: its head was trained on {trained} (provenance.task of its config.json), the data are {task}. "
+            "Name a teacher that was fine-tuned on this task; if both are the same task under two names, write "
+            f"{task} there."
         )
 
 

@@ -26,7 +26,7 @@ def open_job(context: Context) -> Job:
     recipe = context.recipe
     data = TaskData.open(recipe).numbered_as(ModelConfig.load(place(recipe.method.teacher.from_)).labels)
     kind, losses = data.kind, recipe.method.losses
-    pair = open_pair(context, kind.head, (kind.labels or 1) if kind.labelled else None)
+    pair = open_pair(context, kind.head, (kind.labels or 1) if kind.labelled else None, data.task.name)
     tokenizer = own_tokenizer(recipe, recipe.method.teacher.from_, pair.tokenizer)
     task = kind.loss(pair.student) if losses.on_outputs else None
     samples = kind.samples(data.train.examples, tokenizer, training=True).rows

@@ -60,7 +60,7 @@ def open_job(context: Context) -> Job:
     if method.rewire.on != "none":
         scale = 1024.0 if context.policy.loss_scaling else 1.0
         put_in_order(recipe, data, model, tokenizer, scale)
-    teacher, known = _teacher(context, kind, opened)
+    teacher, known = _teacher(context, data, opened)
     if teacher is not None and method.teacher.cache:
         samples, teacher = with_answers(samples, kind, teacher, known, context), Given(stored=True)
     models = views(model, parts)
@@ -130,13 +130,14 @@ def put_in_order(recipe: Recipe, data: TaskData, model: Model, tokenizer: Tokeni
     log.info("heads and neurons are in the order of their importance to %d examples of %s", len(examples), method.on)
 
 
-def _teacher(context: Context, kind: TaskKind, opened: ModelFolder) -> tuple[Model | None, str]:
+def _teacher(context: Context, data: TaskData, opened: ModelFolder) -> tuple[Model | None, str]:
     """The model that is learned of, and a fingerprint of it."""
     section = context.recipe.method.teacher
     if section is None:
         return None, ""
+    kind = data.kind
     labels = (kind.labels or 1) if kind.labelled else None
-    folder, name, fingerprint = open_teacher(section.from_, kind.head, labels)
+    folder, name, fingerprint = open_teacher(section.from_, kind.head, labels, data.task.name)
     _check_same_shape(folder.config, opened.config, name)
     theirs, ours = folder.config.labels, opened.config.labels
     if theirs and ours and theirs != ours:

@@ -100,6 +100,7 @@ class Encoder(nn.Cell):
         self.layers = nn.CellList([EncoderLayer(config, kernels.for_layer(i), plan, i) for i in numbers])
         of = kernels.call.wants_of
         self.told = tuple(of is None or i in of for i in numbers)
+        self.first_alike = tuple(self.told.index(told) for told in self.told)  # those that share an implementation
         self.relative = config.position_embedding_type == "functional_relative"
         if self.relative:
             self.table = table_tensor(config.max_relative_position, config.attention_head_size)
@@ -123,14 +124,17 @@ class Encoder(nn.Cell):
         length = input_ids.shape[1]
         mask = ((1.0 - attention_mask.astype(ms.float32)) * MASKED).reshape((-1, 1, 1, length))
         x = self.embeddings(input_ids, token_type_ids, rng, inputs_embeds)
-        positions = None
-        if self.relative:
-            positions = self.layers[0].attention.kernel.positions(self.table, length, length)
+        shared = ()
+        for number, layer in enumerate(self.layers):
+            positions = None
+            if self.relative and self.first_alike[number] == number:
+                positions = layer.attention.kernel.positions(self.table, length, length)
+            shared = (*shared, positions)
         hidden, all_scores, all_probabilities, all_projected = (), (), (), ()
         if self.want_hidden:
             hidden = (x,)
         for number, layer in enumerate(self.layers):
-            x, scores, probabilities, projected = layer(x, mask, positions, rng)
+            x, scores, probabilities, projected = layer(x, mask, shared[self.first_alike[number]], rng)
             if self.want_hidden:
                 hidden = (*hidden, x)
             if self.want_scores and self.told[number]:

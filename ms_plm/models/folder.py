@@ -127,15 +127,20 @@ class ModelFolder:
         labels: Sequence[str] | int | None = None,
         projection: Projection | None = None,
         task: str | None = None,
+        fresh: bool = False,
     ) -> Model:
         """A model in evaluation mode; arguments and errors as for `load`.
 
         With a `projection`, which is new unless the folder has this one. `task`: what the model is for; a head with
-        labels that was trained on another one, as the folder says, is treated as one for other labels.
+        labels that was trained on another one, as the folder says, is treated as one for other labels. `fresh`: take
+        the configuration alone, all weights are new and drawn by `seed`.
         """
         config = self._labelled(head, labels)
         absent = self.lacks(head)
         pooler = not (head == "encoder" and "pooler" in absent)
+        if fresh:
+            _log.info("%s: its configuration and vocabulary only; all weights are new", self.weights.path.parent)
+            return Model(config, head, kernels, pooler=pooler, projection=projection).initialise(seed).set_train(False)
         if head == "encoder":
             absent = []
         if absent and not new_head:

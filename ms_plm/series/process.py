@@ -48,13 +48,27 @@ def run_in_process(folder: Path, overrides: Sequence[str], signals: Sequence[str
     Args:
         folder: holds recipe.yaml, and whatever an earlier attempt has left.
         overrides: `key=value`.
-        signals: names of signals that this process receives while it waits; each is passed on as SIGTERM.
-        wait: seconds between looks.
+        signals, wait: see `run_command`.
 
     Returns:
         Its exit code; negative where a signal ended it.
     """
-    child = start(command_of(folder, overrides), stdout=subprocess.DEVNULL)
+    return run_command(command_of(folder, overrides), signals, wait, stdout=subprocess.DEVNULL)
+
+
+def run_command(command: Sequence[str], signals: Sequence[str], wait: float = 0.2, **options: Any) -> int:
+    """Carry out a command.
+
+    Args:
+        command: begins with the interpreter.
+        signals: names of signals that this process receives while it waits; each is passed on as SIGTERM.
+        wait: seconds between looks.
+        options: of `subprocess.Popen`.
+
+    Returns:
+        Its exit code; negative where a signal ended it.
+    """
+    child = start(command, **options)
     try:
         told = 0
         while True:

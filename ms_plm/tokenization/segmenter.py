@@ -82,6 +82,6 @@ def load_segmenter(choice: str) -> Segmenter:
 @functools.cache
 def _say_once() -> None:
     logger.warning(
-        "rjieba is not installed: every Chinese character counts as a word, so whole-word masking masks single "
-        "characters. `pip install 'ms-plm[zh]'` installs it."
+        "rjieba is not installed: every Chinese character counts as a word, so whole-word masking masks, and `ms-plm "
+        "augment` replaces, single characters. `pip install 'ms-plm[zh]'` installs it."
     )

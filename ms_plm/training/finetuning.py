@@ -55,9 +55,8 @@ def open_job(context: Context) -> Job:
         seed=recipe.train.seed,
         labels=outputs,
         task=data.task.name,
+        fresh=recipe.model.fresh,
     )
-    if recipe.model.fresh:
-        model.initialise(recipe.train.seed)
     tokenizer = own_tokenizer(recipe, recipe.model.from_, opened.tokenizer)
     check_length(model, recipe.data.max_length, recipe.model.from_)
     samples = kind.samples(data.train.examples, tokenizer, training=True).rows

@@ -13,7 +13,7 @@ from ms_plm.common.processor import cores
 from ms_plm.config.places import place
 from ms_plm.data.loader import EvaluationBatches, UpdateLoader
 from ms_plm.data.sources import EVALUATION_SEED, PretrainingData, open_data
-from ms_plm.models.folder import check_vocabulary, load
+from ms_plm.models.folder import check_vocabulary, open_folder
 from ms_plm.models.model import Model
 from ms_plm.tasks.pretraining import PretrainingLoss, head_for
 from ms_plm.tasks.runner import PretrainingEvaluator
@@ -115,9 +115,9 @@ def _build_model(context: Context, data: PretrainingData) -> Model:
     recipe, kernels = context.recipe, context.kernels()
     head, tokenizer = head_for(recipe.data.nsp), data.tokenizer
     if recipe.model.from_:
-        parent = place(recipe.model.from_)
-        model, known = load(parent, head, kernels=kernels, new_head=True, seed=recipe.train.seed)
-        check_same_vocabulary(f"model.from {recipe.model.from_}", known, tokenizer)
+        parent = open_folder(place(recipe.model.from_))
+        check_same_vocabulary(f"model.from {recipe.model.from_}", parent.tokenizer, tokenizer)
+        model = parent.build(head, kernels=kernels, new_head=True, seed=recipe.train.seed, fresh=recipe.model.fresh)
     else:
         config = recipe.model.build(tokenizer.vocab_size, tokenizer.pad_id)
         check_vocabulary(config, tokenizer, "model.vocab_size")

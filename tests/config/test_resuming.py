@@ -25,6 +25,7 @@ def again(tmp_path: Path, before: dict, after: dict) -> None:
         ({}, {"model.from": "elsewhere/M", "impl.micro_batch": 8, "train.budget_minutes": 3}),
         (REPEATED, {"train.repeats": 5, "impl.micro_batch": 8, "train.budget_minutes": 3, "output.checkpoints": False}),
         ({"grid.train.batch": [8]}, {"grid.train.batch": [8, 16], "train.repeats": 3}),
+        ({"data.augmented": "a.jsonl"}, {"data.augmented": "moved/a.jsonl"}),
     ],
 )
 def test_what_changes_no_result_may_change_and_runs_may_be_added(tmp_path: Path, before: dict, after: dict) -> None:
@@ -47,3 +48,23 @@ def test_what_would_mix_results_is_refused(tmp_path: Path, before: dict, after: 
         again(tmp_path, before, after)
     assert text in str(caught.value)
     assert str(tmp_path / "recipe.yaml") in str(caught.value)
+
+
+def tasks(folder: str, rows: int = 100) -> dict:
+    return {"method.tasks": [{"task": "glue/sst-2", "folder": folder, "rows": rows}]}
+
+
+def test_the_tasks_of_a_search_may_lie_elsewhere_and_be_no_others(tmp_path: Path) -> None:
+    given = {"method.teacher.from": "T", "data.corpus": "C"}
+    save_resolved(load_recipe("elm_small_search", {**given, **tasks("SST-2")}), tmp_path / "recipe.yaml")
+    check_same(tmp_path / "recipe.yaml", load_recipe("elm_small_search", {**given, **tasks("moved/SST-2")}))
+    with pytest.raises(UserError, match=r"method\.tasks\.0\.rows was 100, is 200"):
+        check_same(tmp_path / "recipe.yaml", load_recipe("elm_small_search", {**given, **tasks("SST-2", 200)}))
+
+
+def test_a_run_beside_others_may_not_have_another_parent(tmp_path: Path) -> None:
+    save_resolved(load_recipe("bert_base_rte", GIVEN), tmp_path / "recipe.yaml")
+    other = load_recipe("bert_base_rte", {**GIVEN, "model.from": "N", "evaluate.every_epochs": 0.5, "log.every": 7})
+    check_same(tmp_path / "recipe.yaml", other)
+    with pytest.raises(UserError, match="evaluate.every_epochs was 1.0, is 0.5; model.from was 'M', is 'N'"):
+        check_same(tmp_path / "recipe.yaml", other, beside_others=True)

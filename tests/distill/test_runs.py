@@ -149,8 +149,12 @@ def test_answers_that_were_asked_for_once_teach_the_same(teacher: Path, inside: 
     monkeypatch.setattr("ms_plm.distill.answers.default_cache_folder", lambda: tmp_path / "cache")
     losses, steps = "{prediction: {temperature: 2}, labels: 0.5}", {"train.steps": 6, "log.every": 1}
     runs = {}
-    for name, cache in (("asked", False), ("first", True), ("again", True)):
+    for name, cache in (("asked", False), ("first", True), ("again", True), ("damaged", True)):
         (tmp_path / name).mkdir()
+        if name == "damaged":
+            (file,) = (tmp_path / "cache/answers").iterdir()
+            content = file.read_bytes()
+            file.write_bytes(content[:-4] + bytes(4))  # the last logit: the file can still be read
         changes = {**steps, "method.teacher.cache": cache}
         stage(tmp_path / name, teacher, inside / "run/model", losses, "metric", **changes)
         runs[name] = [record["loss"] for record in records(tmp_path / name / "run", "train")]
@@ -158,6 +162,60 @@ def test_answers_that_were_asked_for_once_teach_the_same(teacher: Path, inside: 
     assert runs["first"] == runs["again"]
     np.testing.assert_allclose(runs["first"], runs["asked"], rtol=1e-5)
     assert "answers are read from" in (tmp_path / "again/run/train.log").read_text(encoding="utf-8")
+    assert "is damaged: the teacher is asked again" in (tmp_path / "damaged/run/train.log").read_text(encoding="utf-8")
+    assert file.read_bytes() == content
+    assert runs["damaged"] == runs["first"]
+
+
+def test_a_task_distillation_that_was_cut_goes_on_bit_for_bit(
+    teacher: Path, inside: Path, tmp_path, monkeypatch
+) -> None:
+    losses, changes = "{hidden: 1, prediction: 1, labels: 0.5}", {"train.steps": 12, "train.checkpoint.every": 5}
+    for name in ("whole", "cut"):
+        (tmp_path / name).mkdir()
+    stage(tmp_path / "whole", teacher, inside / "run/model", losses, "metric", **changes)
+    update, calls = TrainingStep.__call__, [0]
+
+    def breaking(step: TrainingStep, *arguments: object):
+        calls[0] += 1
+        if calls[0] == 8:
+            raise KeyboardInterrupt
+        return update(step, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TrainingStep, "__call__", breaking)
+        with pytest.raises(KeyboardInterrupt):
+            stage(tmp_path / "cut", teacher, inside / "run/model", losses, "metric", **changes)
+    folder = tmp_path / "cut/run"
+    ms_plm.run(tmp_path / "cut/stage.yaml", {"output.folder": str(folder), **changes}, resume=True)
+    assert tiny_run.figures(folder) == tiny_run.figures(tmp_path / "whole/run")
+    assert tiny_run.same_weights(folder / "model", tmp_path / "whole/run/model")
+
+
+def test_teacher_and_student_are_compared_in_the_report_where_that_is_asked(
+    teacher, inside, tmp_path, monkeypatch
+) -> None:
+    compared = []
+
+    def table(folders: list[Path]) -> str:
+        compared.append(folders)
+        if len(compared) == 2:
+            raise UserError("no place for exported files.")
+        return "| a table |"
+
+    monkeypatch.setattr("ms_plm.export.comparison_table", table)
+    found = {}
+    for name in ("made", "failed"):
+        (tmp_path / name).mkdir()
+        changes = {"train.steps": 1, "output.compare": True}
+        result = stage(tmp_path / name, teacher, inside / "run/model", "{prediction: 1}", "metric", **changes)
+        found[name] = result.exit_code, (tmp_path / name / "run/report.md").read_text(encoding="utf-8")
+    assert compared[0] == [teacher / "run/model", tmp_path / "made/run/model"]
+    assert found["made"][0] == 0
+    assert "Teacher and student: \n\n| a table |" in found["made"][1]
+    assert found["failed"][0] == 1
+    assert "Teacher and student: FAILED: no place for exported files." in found["failed"][1]
+    assert (tmp_path / "failed/run/model/model.safetensors").is_file()
 
 
 def renamed(teacher: Path, to: Path, labels: dict[str, str]) -> Path:
@@ -197,6 +255,7 @@ def test_what_cannot_be_compared_is_refused_before_training(base: Path, general:
 
     other = renamed(teacher, tmp_path / "other", {"0": "happy", "1": "sad"})
     pretrained = tiny_run.whole_run(base) / "model"
+    named = renamed(teacher, tmp_path / "named", {"0": "glad", "1": "sad"})
     words = renamed(teacher, tmp_path / "words", {"0": "glad", "1": "sad"})
     lines = (words / "vocab.txt").read_text(encoding="utf-8").splitlines()
     lines[10], lines[11] = lines[11], lines[10]
@@ -204,12 +263,35 @@ def test_what_cannot_be_compared_is_refused_before_training(base: Path, general:
     fresh = {"model.num_attention_heads": 2, "model.hidden_size": 16, "model.num_hidden_layers": 1}
     refused("no sequence classification head: it was not fine-tuned", **{"method.teacher.from": str(pretrained)})
     refused("its labels are happy, sad, those of the data are glad, sad", **{"method.teacher.from": str(other)})
+    told = json.loads((named / "config.json").read_text(encoding="utf-8"))
+    told["provenance"]["task"] = "glue/rte"
+    (named / "config.json").write_text(json.dumps(told), encoding="utf-8")
+    refused("its head was trained on glue/rte", **{"method.teacher.from": str(named)})
     refused("they differ from id 10 on", **{"method.teacher.from": str(words)})
     refused("found [1, 1]", **{"method.layer_map": [1, 1]})
     refused("method.projection: none, but hidden_size is 16", **{"method.projection": "none"})
     refused("width 16 of the student", "{relations: {heads: 3}}")
     refused("hidden_size of the student is 16, of the teacher 32", **{"method.initial_layers": [1]})
     refused("layer 1 of the student has 2 heads, layer 1 of the teacher 4", **{"model.from": None, **fresh})
+
+
+def test_a_fresh_student_has_nothing_of_its_folder(general: Path, tmp_path: Path) -> None:
+    start = {"model": {"from": str(general / "run/model"), "fresh": True}, "train.steps": 1}
+    changes = {**start, "train.optimizer.learning_rate": 1e-12, "output.folder": str(tmp_path / "run")}
+    ms_plm.run(general / "general.yaml", changes)
+    before, after = (tiny_run.weights(folder / "run/model") for folder in (general, tmp_path))
+    assert before.keys() == after.keys()
+    assert all(np.abs(before[name] - after[name]).max() > 1e-3 for name in before if before[name].ndim > 1)
+    assert all(value.max() - value.min() < 1e-9 for value in after.values() if value.ndim == 1)
+
+
+def test_a_students_head_of_another_task_is_replaced(teacher: Path, tmp_path: Path) -> None:
+    student = renamed(teacher, tmp_path / "student", {"0": "glad", "1": "sad"})
+    told = json.loads((student / "config.json").read_text(encoding="utf-8"))
+    told["provenance"]["task"] = "glue/rte"
+    (student / "config.json").write_text(json.dumps(told), encoding="utf-8")
+    stage(tmp_path, teacher, student, "{prediction: 1}", "metric", **{"train.steps": 1})
+    assert "new weights for sequence_classification" in (tmp_path / "run/train.log").read_text(encoding="utf-8")
 
 
 @pytest.mark.slow

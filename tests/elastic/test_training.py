@@ -156,6 +156,17 @@ def test_a_teacher_that_numbers_its_labels_otherwise_is_refused(moods: Path, tmp
         ms_plm.run(recipe, {"method.teacher.from": str(teacher), "output.folder": str(tmp_path / "run")})
 
 
+def test_a_teacher_of_another_task_is_refused(moods: Path, tmp_path: Path) -> None:
+    teacher = tmp_path / "teacher"
+    shutil.copytree(moods / "run/model", teacher)
+    config = json.loads((teacher / "config.json").read_text())
+    config["provenance"]["task"] = "glue/rte"
+    (teacher / "config.json").write_text(json.dumps(config))
+    recipe = recipe_file(tmp_path, moods, moods / "run/model")
+    with pytest.raises(UserError, match="its head was trained on glue/rte"):
+        ms_plm.run(recipe, {"method.teacher.from": str(teacher), "output.folder": str(tmp_path / "run")})
+
+
 def test_what_was_extracted_is_not_made_elastic_again(wide: Path, moods: Path, tmp_path: Path, capsys) -> None:
     main(["extract", str(wide), "--width", "0.5", "--output", str(tmp_path / "half")])
     with pytest.raises(UserError, match="is a sub-network already"):

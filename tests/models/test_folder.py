@@ -17,6 +17,7 @@ from safetensors.numpy import load_file, save_file
 
 from ms_plm.common.errors import DamagedFileError, UserError
 from ms_plm.models.folder import load, open_folder, save
+from ms_plm.models.model import Model
 
 WEIGHTS = "model.safetensors"
 
@@ -134,6 +135,19 @@ def test_a_new_head_is_drawn_from_the_seed_and_told(caplog: pytest.LogCaptureFix
             np.testing.assert_array_equal(kept[name], value, err_msg=name)
     assert (kept[new] != _values(other)[new]).any()
     assert kept[new].std() == pytest.approx(model.config.initializer_range, rel=0.1)
+
+
+def test_a_fresh_model_has_the_shape_of_its_folder_and_none_of_its_weights() -> None:
+    folder = open_folder(GOLDENS / "nezha_k8")
+    model = folder.build("pretraining", seed=3, fresh=True)
+    new = Model(folder.config, "pretraining").initialise(3)
+    _assert_same(_values(model), _values(new))
+    for name, value in _values(model).items():
+        if value.ndim == 1:
+            expected = 1.0 if "norm" in name.lower() and name.endswith("weight") else 0.0
+            np.testing.assert_array_equal(value, np.full_like(value, expected), err_msg=name)
+    other = _values(folder.build("pretraining", seed=4, fresh=True))
+    assert all((value != other[name]).any() for name, value in _values(model).items() if value.ndim > 1)
 
 
 def test_an_encoder_without_a_pooler_loads(tmp_path: Path) -> None:

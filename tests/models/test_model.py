@@ -117,6 +117,23 @@ def test_a_model_gives_what_it_was_built_for() -> None:
     np.testing.assert_allclose(softmax / softmax.sum(-1, keepdims=True), probabilities, rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize("told", [(0,), (1,), (1, 2)])
+def test_layers_that_give_scores_stand_beside_layers_that_give_none(told: tuple[int, ...]) -> None:
+    """Their implementations differ, and so does what each makes of NEZHA's positions."""
+    config = tiny_config(num_hidden_layers=3)
+    ids = Tensor(np.random.default_rng(0).integers(1, VOCABULARY, (2, 9)).astype(np.int32))
+    found = {}
+    for of in (None, told):
+        call = Call(training=True, wants=frozenset({"scores"}), wants_of=of)
+        found[of] = Model(config, kernels=Kernels(call)).initialise(3)(ids)
+    np.testing.assert_allclose(
+        found[told].last_hidden_state.asnumpy(), found[None].last_hidden_state.asnumpy(), rtol=0, atol=1e-5
+    )
+    assert len(found[told].attention_scores) == len(told)
+    for scores, number in zip(found[told].attention_scores, told, strict=True):
+        np.testing.assert_allclose(scores.asnumpy(), found[None].attention_scores[number].asnumpy(), rtol=0, atol=1e-5)
+
+
 def test_logits_can_be_asked_for_at_masked_positions_only() -> None:
     batch = micro_batch(np.arange(2))
     model = Model(tiny_config(), "masked_lm").initialise(seed=3)

@@ -77,6 +77,16 @@ def test_training_goes_on_from_a_model_folder_with_a_recipe_of_its_own(base: Pat
     assert "next_sentence_loss" not in result.figures
 
 
+def test_fresh_weights_are_not_the_parents(base: Path, tmp_path: Path) -> None:
+    parent = tiny_run.whole_run(base) / "model"
+    again = {"model": {"from": str(parent), "fresh": True}, "train.steps": 1, "train.optimizer.learning_rate": 1e-12}
+    run(base, tmp_path / "run", **again, **{"train.schedule.warmup_steps": 0})
+    before, after = (tiny_run.weights(folder) for folder in (parent, tmp_path / "run/model"))
+    assert before.keys() == after.keys()
+    assert all(np.abs(before[name] - after[name]).max() > 1e-3 for name in before if before[name].ndim > 1)
+    assert all(value.max() - value.min() < 1e-9 for value in after.values() if value.ndim == 1)
+
+
 def continued(base: Path, parent: Path, vocabulary: Path | None = None, **overrides: object):
     text = f"kind: pretrain\nmodel: {{from: {parent}}}\ntrain: {{steps: 3, batch: 4}}\nimpl: {{device: cpu}}\n"
     text += f"data: {{text: {{files: [{base}/text.txt], segmenter: none}}, max_length: 32, cache: {parent.parent}/cache"

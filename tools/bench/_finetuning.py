@@ -215,12 +215,21 @@ class Trainer:
 
 
 def drawn(folder: Path, to: Path, rows: int) -> Path:
-    """A task's files with so many of the training lines, the same whenever it is asked for."""
+    """A task's files with so many of the training lines, the same whenever it is asked for.
+
+    Raises:
+        SystemExit: `to` holds lines of other files.
+    """
     header, *lines = (folder / "train.tsv").read_text(encoding="utf-8").splitlines(keepends=True)
     chosen = np.sort(np.random.default_rng(0).permutation(len(lines))[:rows])
+    text, made = "".join([header, *(lines[number] for number in chosen)]), to / "train.tsv"
+    if made.is_file() and made.read_text(encoding="utf-8") != text:
+        raise SystemExit(
+            f"{made}: was drawn from other files than those in {folder}; choose another folder to work in."
+        )
     to.mkdir(parents=True, exist_ok=True)
-    shutil.copy(folder / "dev.tsv", to)
-    (to / "train.tsv").write_text("".join([header, *(lines[number] for number in chosen)]), encoding="utf-8")
+    shutil.copyfile(folder / "dev.tsv", to / "dev.tsv")  # not its permissions: it may be read-only
+    made.write_text(text, encoding="utf-8")
     return to
 
 

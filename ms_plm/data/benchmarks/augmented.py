@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ms_plm.common.errors import UserError
-from ms_plm.data.benchmarks.examples import Split, TextExample
+from ms_plm.data.benchmarks.examples import Example, Split, TextExample
 from ms_plm.data.benchmarks.files import records
 from ms_plm.data.benchmarks.reading import read_split
 from ms_plm.data.benchmarks.tasks import BenchmarkTask, Source
@@ -57,7 +57,8 @@ def read_augmented(task: BenchmarkTask, path: Path, train: Split, sources: Colle
 
     Raises:
         UserError: another format, a missing field or column, an unknown label (file and line are named), another kind
-            of task, or lines that do not say which example they come from where that is asked.
+            of task; or, where some examples are asked for, lines that do not say which one they come from, or a file
+            that was made of another training set.
     """
     check_augmentable(task, "data.augmented")
     own = task.splits["train"]
@@ -78,8 +79,29 @@ def read_augmented(task: BenchmarkTask, path: Path, train: Split, sources: Colle
             f"{unknown[0]}: data.rows takes the variants of some examples, but this does not say which example a line "
             f"comes from; expected {SOURCE!r} in every line, as `ms-plm augment` writes it. Or leave data.rows out."
         )
+    _check_made_of(path, split, train, sources)
     names = {str(number) for number in sources}
     return replace(split, examples=tuple(example for example in split.examples if example.id in names))
+
+
+def _check_made_of(path: Path, made: Split, train: Split, sources: Collection[int]) -> None:
+    """Numbers mean the same examples: the first line of each is the example itself."""
+    first: dict[str, Example] = {}
+    for example in made.examples:
+        first.setdefault(example.id, example)
+    absent = [number for number in sources if str(number) not in first]
+    strange = [n for n in sources if str(n) in first and _shown(first[str(n)]) != _shown(train.examples[n])]
+    if absent or strange:
+        raise UserError(
+            f"data.augmented: {path}: of the {len(sources)} examples that data.rows takes out of "
+            f"{len(train.examples)}, {len(absent)} do not occur and {len(strange)} have another text or label: it was "
+            "made of another training set. Make it of this one (ms-plm augment), or leave data.rows out to train on "
+            "all of its lines."
+        )
+
+
+def _shown(example: Example) -> tuple:
+    return example.text, example.pair, example.label
 
 
 def _formats(sources: Sequence[Source]) -> str:

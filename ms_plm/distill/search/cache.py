@@ -7,6 +7,7 @@ import json
 import logging
 import math
 import os
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,7 +45,9 @@ def fingerprint(setting: Mapping[str, Any]) -> str:
 
 
 class EvaluationCache:
-    """Evaluations of one proxy setting, in memory and in a file.
+    """Evaluations of one proxy setting, in memory and in a file, with the time that the searches took.
+
+    A search begins when this is made.
 
     Args:
         path: of the file; there may be none yet.
@@ -58,8 +61,10 @@ class EvaluationCache:
     def __init__(self, path: Path, setting: str) -> None:
         self.path, self.setting = path, setting
         self._known: dict[tuple[Gene, int], Evaluation] = {}
+        self._begun, self._elapsed = time.monotonic(), {}
         if path.exists():
             self._read()
+        self._start = len(self._elapsed)
 
     def __len__(self) -> int:
         return len(self._known)
@@ -67,6 +72,11 @@ class EvaluationCache:
     def __iter__(self) -> Iterator[Evaluation]:
         """In the order in which they were added."""
         return iter(self._known.values())
+
+    @property
+    def seconds(self) -> float:
+        """From the beginning of each start to its last evaluation, over all starts."""
+        return sum(self._elapsed.values())
 
     def get(self, gene: Gene, seed: int) -> Evaluation | None:
         """The evaluation of a map with a seed, if there is one."""
@@ -78,12 +88,15 @@ class EvaluationCache:
         Raises:
             UserError: the disk is full.
         """
+        self._elapsed[self._start] = round(time.monotonic() - self._begun, 3)
         line = {
             "gene": list(evaluation.gene),
             "seed": evaluation.seed,
             "fitness": _number(evaluation.fitness),
             "figures": {name: _number(value) for name, value in evaluation.figures.items()},
             "seconds": round(evaluation.seconds, 3),
+            "start": self._start,
+            "elapsed": self._elapsed[self._start],
             "setting": self.setting,
         }
         with full_disk_named(self.path), open(self.path, "a", encoding="utf-8") as file:
@@ -99,7 +112,9 @@ class EvaluationCache:
             try:
                 if not line.endswith(b"\n"):
                     raise ValueError("not finished")
-                setting, evaluation = _parsed(line)
+                values = json.loads(line)
+                setting, evaluation = values["setting"], _parsed(values)
+                start, elapsed = int(values["start"]), float(values["elapsed"])
             except (ValueError, KeyError, TypeError) as error:
                 if number < len(lines):
                     raise DamagedFileError(
@@ -116,15 +131,13 @@ class EvaluationCache:
                     "be compared. Search in another output.folder, or anew with --overwrite."
                 )
             self._known[evaluation.gene, evaluation.seed] = evaluation
+            self._elapsed[start] = elapsed
 
 
-def _parsed(line: bytes) -> tuple[str, Evaluation]:
-    values = json.loads(line)
+def _parsed(values: Mapping[str, Any]) -> Evaluation:
     figures = {name: _value(value) for name, value in values["figures"].items()}
     gene = tuple(int(layer) for layer in values["gene"])
-    return values["setting"], Evaluation(
-        gene, int(values["seed"]), _value(values["fitness"]), figures, float(values["seconds"])
-    )
+    return Evaluation(gene, int(values["seed"]), _value(values["fitness"]), figures, float(values["seconds"]))
 
 
 def _number(value: float) -> float | None:

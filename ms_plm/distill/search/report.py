@@ -12,6 +12,7 @@ from ms_plm.distill.search.space import Gene
 from ms_plm.pictures.canvas import can_draw, save_figure
 from ms_plm.pictures.search import search_picture
 from ms_plm.series.tables import number, table
+from ms_plm.training.log import duration
 
 
 def compared_table(found: Found) -> str:
@@ -42,9 +43,16 @@ def maps_table(found: Found) -> str:
     return table(["layers of the teacher", "", *tasks, "fitness", "generation", "seconds"], rows, left=2)
 
 
-def report_text(found: Found) -> str:
-    """The body of report.md."""
+def report_text(found: Found, seconds: float, processes: int) -> str:
+    """The body of report.md.
+
+    Args:
+        found: what the search came to.
+        seconds: that it took, over all starts.
+        processes: that evaluated maps.
+    """
     count, seeds = len(found.evaluations), len(found.confirmed[found.best])
+    again = sum(map(len, found.confirmed.values()))
     kind = "whose supervised layers follow the teacher's order" if found.space.monotone else "of any kind"
     parts = [
         compared_table(found),
@@ -52,6 +60,8 @@ def report_text(found: Found) -> str:
         f"{found.space.student_layers}; 0: the layer is not supervised. `fitness` is the mean of the tasks' figures "
         "after a short distillation. The baselines were in the first generation, so the best map cannot be below them "
         "there; and being the best of many single measurements its own fitness is too high on average.",
+        f"All {count + again} evaluations took {duration(seconds)} over all starts, compiling included, by "
+        f"{processes} process{'es' if processes > 1 else ''}.",
     ]
     if seeds:
         parts.append(

@@ -28,6 +28,7 @@ from ms_plm.distill.search.report import draw_search
 from ms_plm.distill.search.searching import Evaluator, Found, search
 from ms_plm.distill.search.space import Space
 from ms_plm.distill.search.workers import Stopped, Workers
+from ms_plm.tokenization import Tokenizer
 from ms_plm.training.loop import stop_signals
 
 log = logging.getLogger(__name__)
@@ -41,11 +42,15 @@ class Ended:
 
     Attributes:
         found: what it came to; None: it was cut.
+        seconds: that it took, over all starts.
+        processes: that evaluated maps.
         reason: why it was cut.
         by_budget: it was the time it was given, so nothing failed.
     """
 
     found: Found | None = None
+    seconds: float = 0.0
+    processes: int = 0
     reason: str = ""
     by_budget: bool = False
 
@@ -98,14 +103,15 @@ def carry_out(recipe: Recipe, folder: Path, started: Callable[[], None]) -> Ende
             found = search(space, method.evolution, recipe.train.seed, named, evaluate, method.confirm)
         except Stopped as stopped:
             evaluate.begin()  # or the folder that is to be continued would go
-            return Ended(None, str(stopped), str(stopped) == _LATE)
+            return Ended(reason=str(stopped), by_budget=str(stopped) == _LATE)
     if math.isnan(found.evaluations[found.best].fitness):
         raise UserError(
             f"{folder / CACHE}: no map came to a figure on every task: some of them are nan. See which, and lower "
             "train.optimizer.learning_rate or that of the task, or give it more steps."
         )
-    _write(folder, recipe, found)
-    return Ended(found)
+    ended = Ended(found, cache.seconds, count)
+    _write(folder, recipe, ended)
+    return ended
 
 
 def _depths(recipe: Recipe) -> tuple[int, int]:
@@ -127,7 +133,7 @@ def setting_of(recipe: Recipe) -> dict[str, Any]:
         return section.model_dump(exclude_none=True, **which)
 
     values = {
-        "teacher": _content(method.teacher.from_),
+        "teacher": [*_content(method.teacher.from_), Tokenizer.load(place(method.teacher.from_)).fingerprint],
         "model": _content(recipe.model.from_) if recipe.model.from_ else given(recipe.model),
         "fresh": recipe.model.fresh,
         "text": open_text(recipe).fingerprint,
@@ -157,8 +163,9 @@ def _skipped(path: Path, setting: str, evaluate: Evaluator) -> Sequence[float]:
     return losses
 
 
-def _write(folder: Path, recipe: Recipe, found: Found) -> None:
+def _write(folder: Path, recipe: Recipe, ended: Ended) -> None:
     """The best map for programs and the picture; the report is written by whoever tells of the run."""
+    found = ended.found
     evaluation = found.evaluations[found.best]
     write_json(
         folder / RESULT,
@@ -169,6 +176,9 @@ def _write(folder: Path, recipe: Recipe, found: Found) -> None:
             "figures": dict(evaluation.figures),
             "confirmed": [e.fitness for e in found.confirmed[found.best]],
             "baselines": {name: list(gene) for name, gene in found.baselines.items()},
+            "maps": len(found.evaluations),
+            "seconds": ended.seconds,
+            "processes": ended.processes,
         },
     )
     draw_search(folder / "search.png", found, recipe.name)

@@ -11,7 +11,7 @@ from typing import Any
 
 from ms_plm.config.search import EvolutionSection
 from ms_plm.distill.search.cache import Evaluation, EvaluationCache
-from ms_plm.distill.search.evolution import Generation, generations
+from ms_plm.distill.search.evolution import Generation, best_first, generations
 from ms_plm.distill.search.space import Gene, Space
 from ms_plm.distill.search.workers import Workers
 
@@ -40,8 +40,8 @@ class Found:
 
     @property
     def best(self) -> Gene:
-        """The map of the highest fitness."""
-        return self.generations[-1].members[0][0]
+        """The map of the highest fitness, in whichever generation it was."""
+        return best_of(self.evaluations)
 
 
 class Evaluator:
@@ -130,22 +130,27 @@ def search(
     done = []
     for generation in generations(space, settings, seed, list(named.values()), fitnesses):
         done.append(generation)
-        gene, fitness = generation.members[0]
+        best = best_of(evaluations)
         log.info(
             "generation %d: %d of %d maps evaluated; the best one is %s: %.4f",
             generation.number,
             len(evaluations),
             min(settings.evaluations, space.size),
-            gene,
-            fitness,
+            best,
+            evaluations[best].fitness,
         )
-    compared = list(dict.fromkeys([done[-1].members[0][0], *named.values()]))
+    compared = list(dict.fromkeys([best_of(evaluations), *named.values()]))
     seeds = range(seed + 1, seed + 1 + confirm)
     trials = [(gene, other) for other in seeds for gene in compared]
     confirmed: dict[Gene, list[Evaluation]] = {gene: [] for gene in compared}
     for (gene, _), evaluation in zip(trials, evaluate(trials), strict=True):
         confirmed[gene].append(evaluation)
     return Found(space, done, named, evaluations, confirmed)
+
+
+def best_of(evaluations: Mapping[Gene, Evaluation]) -> Gene:
+    """The map of the highest fitness; the first one of equals."""
+    return best_first(list(evaluations), {gene: each.fitness for gene, each in evaluations.items()})[0]
 
 
 def mean(values: Iterable[float]) -> float:

@@ -28,12 +28,26 @@ def test_variants_of_some_examples_are_taken_where_lines_say_whose_they_are(tmp_
     lines = [{"text": text, "label": "1", "source": source} for text, source in known]
     path = tmp_path / "aug.jsonl"
     path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
-    train = Split("glue/sst-2", "train", (), (TextExample("0", "own", None, "1"),), ("0", "1"))
+    train = train_of("a", "d", "b")
     split = read_augmented(TASKS["glue/sst-2"], path, train, [0, 2])
     assert [example.text for example in split.examples] == ["a", "b", "c"]
     path.write_text(json.dumps({"text": "a", "label": "1"}) + "\n", encoding="utf-8")
     with pytest.raises(UserError, match=r"aug.jsonl, line 1: data.rows .* expected 'source' in every line"):
         read_augmented(TASKS["glue/sst-2"], path, train, [0])
+
+
+def train_of(*texts):
+    examples = tuple(TextExample(str(number), text, None, "1") for number, text in enumerate(texts))
+    return Split("glue/sst-2", "train", (), examples, ("0", "1"))
+
+
+def test_a_file_that_was_made_of_other_rows_is_refused_with_counts(tmp_path):
+    lines = [("a", 0), ("variant", 0), ("b", 1), ("c", 2)]
+    path = tmp_path / "aug.jsonl"
+    records = [{"text": text, "label": "1", "source": source} for text, source in lines]
+    path.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
+    with pytest.raises(UserError, match=r"of the 3 examples that data.rows takes out of 5, 1 do not occur and 1 have"):
+        read_augmented(TASKS["glue/sst-2"], path, train_of("a", "other", "c", "d", "e"), [0, 1, 3])
 
 
 def test_pairs_and_numbers_are_read(tmp_path):

@@ -36,8 +36,23 @@ def test_a_line_is_plain_json_with_everything_about_a_map(path):
     first, second = map(json.loads, path.read_text(encoding="utf-8").splitlines())
     figures = {"glue/sst-2": 0.8, "glue/cola": 0.2}
     expected = {"gene": [0, 0, 5, 10], "seed": 1, "fitness": 0.5, "figures": figures, "seconds": 12.5}
-    assert first == {**expected, "setting": SETTING}
+    assert first.pop("elapsed") >= 0
+    assert first == {**expected, "start": 0, "setting": SETTING}
     assert (second["fitness"], second["figures"]["glue/cola"]) == (None, None)
+
+
+def test_the_time_of_all_starts_is_added_up(tmp_path, monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr("ms_plm.distill.search.cache.time.monotonic", lambda: now[0])
+    first = EvaluationCache(tmp_path / "search.jsonl", SETTING)
+    now[0] += 30
+    first.add(ONE)
+    now[0] += 1000  # it was cut
+    second = EvaluationCache(first.path, SETTING)
+    assert second.seconds == 30
+    now[0] += 12
+    second.add(OTHER)
+    assert second.seconds == EvaluationCache(first.path, SETTING).seconds == 42
 
 
 def test_there_may_be_no_file_yet(tmp_path):

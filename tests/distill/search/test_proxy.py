@@ -47,6 +47,19 @@ def test_a_map_gets_the_same_again_whatever_was_evaluated_between(answers):
     assert 0.0 <= value <= 1.0
 
 
+def test_a_student_that_begins_with_layers_of_the_teacher_does_so_for_every_map(base, tmp_path, monkeypatch):
+    changes = {"model.hidden_size": 32, "method.initial_layers": [1, 3]}
+    proxy = Proxy(tiny_search.recipe(base, tmp_path / "run", **changes))
+    monkeypatch.setattr("ms_plm.distill.search.proxy._train", lambda *_: None)
+    first = proxy._distilled([1, 3], 1)
+    for parameter in proxy.student.get_parameters():
+        parameter.set_data(Tensor(np.zeros_like(parameter.asnumpy())))
+    teacher = {name: p.asnumpy() for name, p in proxy.teacher.encoder.parameters_and_names()}
+    expected = {name: teacher[name.replace("layers.1.", "layers.2.")] for name in first}
+    assert same(first, expected)
+    assert same(proxy._distilled([3, 0], 2), expected)
+
+
 @pytest.mark.slow
 def test_maps_and_seeds_differ(answers):
     (first, *_), (other_map, *_), (other_seed, *_), _ = answers
@@ -57,7 +70,8 @@ def test_maps_and_seeds_differ(answers):
 @pytest.mark.slow
 def test_only_the_first_map_waits_for_the_compiler(answers):
     seconds = [taken for *_, taken in answers]
-    assert max(seconds[1:]) < 0.7 * seconds[0]
+    # in an operation's first 15 calls MindSpore tries numbers of threads, which the second map may still wait for
+    assert max(seconds[2:]) < 0.3 * seconds[0]
 
 
 @pytest.mark.slow

@@ -72,8 +72,12 @@ def test_a_search_that_was_cut_goes_on_where_it_was(made, workers, tmp_path):
     workers.fails = float("inf")
     assert start(made, folder, resume=True).finished
     assert len(workers.asked) == count
-    for name in ("layer_map.json", "report.md"):
-        assert (folder / name).read_bytes() == (whole / name).read_bytes()
+    maps = [json.loads((one / "layer_map.json").read_text(encoding="utf-8")) for one in (folder, whole)]
+    assert all(found.pop("seconds") >= 0 and (found["maps"], found["processes"]) == (7, 2) for found in maps)
+    assert maps[0] == maps[1]
+    reports = [(one / "report.md").read_text(encoding="utf-8").splitlines() for one in (folder, whole)]
+    assert all(one == other or "over all starts" in one for one, other in zip(*reports, strict=True))
+    assert any("over all starts, compiling included, by 2 processes" in line for line in reports[0])
 
 
 def test_a_signal_stops_it_and_says_how_to_go_on(made, workers, tmp_path, monkeypatch):
@@ -122,6 +126,15 @@ def test_it_does_not_go_on_in_another_setting(made, workers, tmp_path):
         ms_plm.run(folder, resume=True)
 
 
+def test_a_teacher_that_reads_text_otherwise_is_another_setting(base, tmp_path):
+    recipe = tiny_search.recipe(base, tmp_path / "run")
+    before = run_module.setting_of(recipe)
+    settings = tmp_path / "teacher/tokenizer_config.json"
+    settings.write_text(settings.read_text(encoding="utf-8").replace('"do_lower_case": true', '"do_lower_case": false'))
+    after = run_module.setting_of(recipe)
+    assert [key for key in before if before[key] != after[key]] == ["teacher"]
+
+
 def test_what_cannot_begin_leaves_no_folder(made, workers, tmp_path):
     workers.fails = 0
     folder = tmp_path / "run"
@@ -163,4 +176,7 @@ def test_real_processes_search_and_a_killed_search_ends_as_one_that_was_not(made
         return {(tuple(line["gene"]), line["seed"]): line["figures"] for line in evaluations(folder)}
 
     assert figures(cut) == figures(whole)
-    assert (cut / "layer_map.json").read_bytes() == (whole / "layer_map.json").read_bytes()
+    maps = [json.loads((folder / "layer_map.json").read_text(encoding="utf-8")) for folder in (cut, whole)]
+    assert all(found.pop("seconds") > 0 for found in maps)
+    assert [found.pop("processes") for found in maps] == [1, 2]
+    assert maps[0] == maps[1]

@@ -32,9 +32,9 @@ def path(tmp_path):
     return tmp_path / "search.jsonl"
 
 
-def carry_out(workers, path, confirm=2, stop=lambda: ""):
+def carry_out(workers, path, confirm=2, stop=lambda: "", settings=SETTINGS):
     with Evaluator(workers, EvaluationCache(path, "here"), stop) as evaluate:
-        return search(SPACE, SETTINGS, 1, NAMED, evaluate, confirm)
+        return search(SPACE, settings, 1, NAMED, evaluate, confirm)
 
 
 def test_the_best_map_and_the_baselines_are_measured_again_with_other_seeds(workers, path):
@@ -45,6 +45,15 @@ def test_the_best_map_and_the_baselines_are_measured_again_with_other_seeds(work
     assert [e.seed for e in found.confirmed[0, 0, 6]] == [2, 3]
     assert len(EvaluationCache(path, "here")) == 32 + 4 * 2
     assert found.evaluations[0, 2, 5].fitness == pytest.approx(0.8)
+
+
+def test_a_best_map_that_no_generation_kept_is_found_all_the_same(path):
+    """Without elites; a baseline of the first generation is the optimum."""
+    settings = EvolutionSection(evaluations=32, population=6, elites=0)
+    found = carry_out(FakeWorkers((1, 5, 6), TASKS), path, settings=settings)
+    assert (1, 5, 6) not in [gene for gene, _ in found.generations[-1].members]
+    assert found.best == (1, 5, 6)
+    assert found.confirmed.keys() == {(1, 5, 6), (2, 4, 6), (0, 0, 6)}
 
 
 def test_a_search_that_was_cut_ends_as_if_it_had_not_been(workers, path, tmp_path):
@@ -73,12 +82,13 @@ def test_a_reason_to_stop_leaves_what_was_evaluated(workers, path):
 
 
 def test_the_report_shows_the_best_map_beside_baselines_and_every_map(workers, path):
-    text = report_text(carry_out(workers, path))
+    text = report_text(carry_out(workers, path), 90.0, 2)
     assert "| map | layers of the teacher | glue/sst-2 | glue/mrpc | fitness | fitness, 2 other seeds |" in text
     assert "| found | (0, 2, 5) | 0.7500 | 0.8500 | 0.8000 | 0.8150 ± 0.0071 |" in text
     assert "| last layer | (0, 0, 6) | 0.2500 | 0.3500 | 0.3000 | 0.3150 ± 0.0071 |" in text
     assert "32 maps were evaluated, of 83 whose supervised layers follow the teacher's order" in text
     assert "its own fitness is too high on average" in text
+    assert "All 40 evaluations took 1m30s over all starts, compiling included, by 2 processes." in text
     *_, maps = text.split("Every map:")
     rows = maps.strip().splitlines()[2:]
     assert len(rows) == 32
@@ -87,7 +97,7 @@ def test_the_report_shows_the_best_map_beside_baselines_and_every_map(workers, p
 
 
 def test_without_further_seeds_there_is_no_such_column(workers, path):
-    text = report_text(carry_out(workers, path, confirm=0))
+    text = report_text(carry_out(workers, path, confirm=0), 90.0, 1)
     assert "other seeds" not in text
     assert "| uniform | (2, 4, 6) | 0.0000 | 0.1000 | 0.0500 |\n" in text
 
