@@ -194,8 +194,7 @@ def _finish(recipe: Recipe, folder: Path, result: Any) -> RunResult:
     if not recipe.output.checkpoints:
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     parts.append(_last_line(folder))
-    figures = dict(result.progress.last_evaluation or {})
-    return RunResult(folder, result.model_folder, True, int(failed), "\n\n".join(parts), figures)
+    return RunResult(folder, result.model_folder, True, int(failed), "\n\n".join(parts), dict(measured))
 
 
 def _last_line(folder: Path) -> str:

@@ -78,11 +78,18 @@ def trained_limits(model: Model, length: int | None = None) -> TextLimits:
     Args:
         model: says it.
         length: another `max_length`.
+
+    Raises:
+        UserError: it is longer than the model's positions.
     """
     from ms_plm.config.finetuning import TextLimits
 
     said = (model.config.provenance or {}).get("limits")
     usual = {"max_length": 384} if model.head == "question_answering" else {}
+    if length and model.limit and length > model.limit:
+        raise UserError(
+            f"--length {length} is more than the {model.limit} absolute positions of this model; shorten it."
+        )
     limits = TextLimits(**{**(said or usual), **({"max_length": length} if length else {})})
     longest = min(limits.max_length, model.limit or limits.max_length)
     return limits.model_copy(update={"max_length": longest})

@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ms_plm.cli.model_folder import (
     add_device_argument,
@@ -18,6 +19,9 @@ from ms_plm.cli.model_folder import (
 )
 from ms_plm.common.errors import UsageError, UserError
 from ms_plm.common.files import replacing_file
+
+if TYPE_CHECKING:
+    from ms_plm.data.benchmarks.files import Place
 
 NAME = "predict"
 HELP = "fill in every [MASK] of a text, or do what a model was fine-tuned for: classes, tags, answers, choices"
@@ -35,6 +39,8 @@ write $'question\\ttext':
   tags of words           text
   answers to questions    question and text
   multiple choice         text, question (may be empty), and the choices
+A .jsonl file holds an object a line instead, with keys as the output has them: text; text and pair; question and text;
+text, question and choices.
 Several masks in a text are filled in independently of each other.
 """
 
@@ -42,7 +48,7 @@ Several masks in a text are filled in independently of each other.
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", metavar="FOLDER", help="model folder or run folder")
     parser.add_argument("texts", nargs="*", metavar="TEXT", help="none: lines of --input or of standard input")
-    parser.add_argument("--input", metavar="FILE", help="one text a line; tabs between its parts")
+    parser.add_argument("--input", metavar="FILE", help="one text a line, tabs between its parts; or .jsonl")
     parser.add_argument("--output", metavar="FILE", help="write one JSON object for each text there")
     parser.add_argument(
         "--top-k", type=int, default=5, metavar="K", help="candidates for each mask or question (default 5)"
@@ -57,86 +63,120 @@ def run(args: argparse.Namespace) -> int:
         if (value := getattr(args, name)) is not None and value < least:
             raise UsageError(f"--{name.replace('_', '-')}: expected at least {least}, found {value}.")
     folder = find_model_folder(args.folder)
-    texts = _texts(args)
-    predict, shown = _WAYS[head_of(folder)]
-    found = predict(args, folder, texts)
+    head = head_of(folder)
+    given = _given(args, head)
+    predict, shown = _WAYS[head]
+    found = predict(args, folder, given)
     if args.output:
         with replacing_file(Path(args.output)) as temporary, temporary.open("w", encoding="utf-8") as file:
             file.writelines(json.dumps(item, ensure_ascii=False) + "\n" for item in found)
-        print(f"{len(texts)} predictions are in {args.output}.")
+        print(f"{len(given)} predictions are in {args.output}.")
         return 0
     for item in found:
         print(json.dumps(item, ensure_ascii=False) if args.json else shown(item))
     return 0
 
 
-def _texts(args: argparse.Namespace) -> list[str]:
+KEYS = {
+    "sequence_classification": ("text", "pair"),
+    "question_answering": ("question", "text"),
+    "multiple_choice": ("text", "question", "choices"),
+}
+"""Parts of what a model with a head is given, by the names that the output has for them; other heads: `text`."""
+Parts = list[str]
+"""What one prediction is made of."""
+
+
+def _given(args: argparse.Namespace, head: str | None) -> list[Parts]:
+    """What is to be predicted.
+
+    Raises:
+        UsageError: there is nothing, or it is given twice.
+        UserError: a line is blank, or no object with the keys of `KEYS`.
+    """
     if args.texts and args.input:
         raise UsageError("give texts as arguments or in --input, not both.")
-    if args.texts:
-        return args.texts
-    if args.input:
-        from ms_plm.data.benchmarks.files import lines as lines_of
+    texts = args.texts
+    if not texts and args.input:
+        from ms_plm.data.benchmarks.files import lines, records
 
-        lines: Iterable[str] = (line for _, line in lines_of(Path(args.input).expanduser()))
-    else:
-        lines = sys.stdin
-    texts = [line.rstrip("\r\n") for line in lines if line.strip()]
+        path = Path(args.input).expanduser()
+        if path.suffix == ".jsonl":
+            return [_from_object(place, record, KEYS.get(head, ("text",))) for place, record in records(path)]
+        texts = [line for _, line in lines(path)]
+    elif not texts:
+        texts = list(sys.stdin)
+    texts = [text.rstrip("\r\n") for text in texts]
+    while texts and not texts[-1].strip():
+        texts.pop()
     if not texts:
         raise UsageError("no text: give one as an argument, or one a line in --input or on standard input.")
-    return texts
+    if blank := next((number for number, text in enumerate(texts, 1) if not text.strip()), None):
+        raise UserError(f"text {blank} is blank: each must hold something, so that predictions stand in their order.")
+    return [text.split("\t") if head in KEYS else [text] for text in texts]
 
 
-def _filled(args: argparse.Namespace, folder: Path, texts: list[str]) -> list[dict]:
+def _from_object(place: Place, record: dict, keys: tuple[str, ...]) -> Parts:
+    from ms_plm.data.benchmarks.files import sequence, text_of
+
+    parts = []
+    for key in keys:
+        if key == "choices":
+            parts += [str(choice) for choice in sequence(record.get(key, []), place)]
+        elif key == "question" and "choices" in keys:  # there need not be one
+            parts.append(record.get(key) or "")
+        elif key != "pair" or record.get(key) is not None:
+            parts.append(text_of(record, key, place))
+    return parts
+
+
+def _filled(args: argparse.Namespace, folder: Path, given: list[Parts]) -> list[dict]:
     model, tokenizer = open_model(folder, args.device, head="masked_lm")
     from ms_plm.tasks.fill_mask import fill_masks
 
-    return fill_masks(model, tokenizer, texts, args.top_k)
+    return fill_masks(model, tokenizer, [text for (text,) in given], args.top_k)
 
 
-def _classified(args: argparse.Namespace, folder: Path, texts: list[str]) -> list[dict]:
+def _classified(args: argparse.Namespace, folder: Path, given: list[Parts]) -> list[dict]:
     model, tokenizer = open_model(folder, args.device, head="sequence_classification")
     from ms_plm.tasks.text import classify
 
-    parts = _parts(texts, 1, 2, "a text, or a text, a tab and a second text")
+    _check_parts(given, 1, 2, "a text, or a text, a tab and a second text")
     limit = trained_limits(model, args.length).max_length
-    return classify(model, tokenizer, [(text, pair[0] if pair else None) for text, *pair in parts], limit)
+    return classify(model, tokenizer, [(text, pair[0] if pair else None) for text, *pair in given], limit)
 
 
-def _tagged(args: argparse.Namespace, folder: Path, texts: list[str]) -> list[dict]:
+def _tagged(args: argparse.Namespace, folder: Path, given: list[Parts]) -> list[dict]:
     model, tokenizer = open_model(folder, args.device, head="token_classification")
     from ms_plm.tasks.tagging import tag, words_for
 
-    return tag(model, tokenizer, texts, trained_limits(model, args.length).max_length, words_in=words_for(model))
+    limit = trained_limits(model, args.length).max_length
+    return tag(model, tokenizer, [text for (text,) in given], limit, words_in=words_for(model))
 
 
-def _answered(args: argparse.Namespace, folder: Path, texts: list[str]) -> list[dict]:
+def _answered(args: argparse.Namespace, folder: Path, given: list[Parts]) -> list[dict]:
     model, tokenizer = open_model(folder, args.device, head="question_answering")
     from ms_plm.tasks.questions import answer
 
-    parts = _parts(texts, 2, 2, "a question, a tab and a text that may hold the answer")
-    questions = [(question, text) for question, text in parts]
+    _check_parts(given, 2, 2, "a question, a tab and a text that may hold the answer")
+    questions = [(question, text) for question, text in given]
     return answer(model, tokenizer, questions, trained_limits(model, args.length), trained_threshold(model), args.top_k)
 
 
-def _chosen(args: argparse.Namespace, folder: Path, texts: list[str]) -> list[dict]:
+def _chosen(args: argparse.Namespace, folder: Path, given: list[Parts]) -> list[dict]:
     model, tokenizer = open_model(folder, args.device, head="multiple_choice")
     from ms_plm.tasks.choices import choose
 
-    parts = _parts(texts, 4, None, "a text, a question (may be empty) and two choices at least, tabs between them")
-    questions = [(text, question or None, choices) for text, question, *choices in parts]
+    _check_parts(given, 4, None, "a text, a question (may be empty) and two choices at least, tabs between them")
+    questions = [(text, question or None, choices) for text, question, *choices in given]
     return choose(model, tokenizer, questions, trained_limits(model, args.length).max_length)
 
 
-def _parts(texts: list[str], least: int, most: int | None, expected: str) -> list[list[str]]:
-    """The parts of each text between tabs."""
-    found = [text.split("\t") for text in texts]
-    for number, parts in enumerate(found, 1):
+def _check_parts(given: list[Parts], least: int, most: int | None, expected: str) -> None:
+    for number, parts in enumerate(given, 1):
         if not least <= len(parts) <= (most or len(parts)):
-            raise UserError(
-                f"text {number}: expected {expected}; found {len(parts)} parts in {texts[number - 1][:60]!r}."
-            )
-    return found
+            shown = " | ".join(parts)[:60]
+            raise UserError(f"text {number}: expected {expected}; found {len(parts)} parts in {shown!r}.")
 
 
 def classified_text(item: dict) -> str:

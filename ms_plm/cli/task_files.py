@@ -14,9 +14,6 @@ if TYPE_CHECKING:
     from ms_plm.data.benchmarks import BenchmarkTask
     from ms_plm.models.model import Model
 
-OWN = "own"
-"""What a model's provenance calls a task of your own files."""
-
 
 def task_and_files(args: argparse.Namespace, folder: Path, head: str) -> tuple[BenchmarkTask, Path]:
     """The task to score by, from `args.task`, `args.corpus`, `args.split` and what the model was trained on.
@@ -53,6 +50,7 @@ def labels_of(model: Model, task: BenchmarkTask, folder: Path) -> tuple[str, ...
 
 def _benchmark(args: argparse.Namespace, folder: Path, head: str) -> tuple[BenchmarkTask, Path]:
     """The task of `--task`, else the one that the model was trained on, and where its files lie."""
+    from ms_plm.data.benchmarks import OWN
     from ms_plm.tasks.kinds import named_task
 
     if not args.corpus:
@@ -70,6 +68,7 @@ def _own(args: argparse.Namespace, folder: Path) -> tuple[BenchmarkTask, Path] |
     """A task of your own as the run's recipe has it; DATA is a file to read instead of the split's."""
     from ms_plm.config.loading import load_recipe
     from ms_plm.config.places import place
+    from ms_plm.data.benchmarks import OWN
     from ms_plm.tasks.kinds import own_task
 
     recipe = recipe_of(folder)

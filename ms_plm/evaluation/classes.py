@@ -74,3 +74,17 @@ def exact_questions(predictions: ArrayLike, labels: Sequence[tuple[Hashable, int
     for prediction, (question, label) in zip(np.asarray(predictions), labels, strict=True):
         right[question] &= bool(prediction == label)
     return float(np.mean(list(right.values())))
+
+
+def gender_parity(predictions: ArrayLike, labels: Sequence[tuple[Hashable, int]]) -> float:
+    """AX-g's second figure (SuperGLUE, arXiv 1905.00537, section 3.3): share of the pairs of sentences, which differ in
+    the gender of a pronoun alone, whose predictions are the same, right or wrong.
+
+    Args:
+        predictions: ids `[n]`, one per sentence.
+        labels: `(pair, id)` per sentence.
+    """
+    said: defaultdict[Hashable, set[int]] = defaultdict(set)
+    for prediction, (pair, _) in zip(np.asarray(predictions).tolist(), labels, strict=True):
+        said[pair].add(prediction)
+    return float(np.mean([len(ids) == 1 for ids in said.values()]))

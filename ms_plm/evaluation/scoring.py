@@ -29,6 +29,7 @@ METRICS: dict[str, Callable[[Any, Any], float]] = {
     "pearson_spearman": classes.pearson_spearman,
     "multirc_f1a": classes.f1,
     "multirc_em": classes.exact_questions,
+    "gender_parity": classes.gender_parity,
     "entity_f1": entities.entity_f1,
     "entity_macro_f1": entities.entity_macro_f1,
     "entity_precision": entities.entity_precision,
@@ -44,6 +45,8 @@ METRICS: dict[str, Callable[[Any, Any], float]] = {
     "record_em": answers.squad_em,
 }
 """Name -> function of (predictions, labels); larger is better for all of them, 1 is the best value."""
+GROUPED = ("multirc_em", "gender_parity")
+"""Those whose labels come with the group that an example belongs to."""
 
 
 def score(
@@ -78,8 +81,7 @@ def score(
         found, expected = _ids(task, found, names), _ids(task, expected, names)
     figures = {}
     for name in task.metrics:
-        grouped = name == "multirc_em"
-        figures[name] = METRICS[name](found, _grouped(examples, expected) if grouped else expected)
+        figures[name] = METRICS[name](found, _grouped(examples, expected) if name in GROUPED else expected)
     return figures
 
 
@@ -106,6 +108,6 @@ def _ids(task: BenchmarkTask, given: Sequence[str], names: Sequence[str]) -> np.
 
 
 def _grouped(examples: Sequence[Example], expected: Sequence[Any]) -> list[tuple[str | None, Any]]:
-    """Labels with the question that each answer belongs to."""
+    """Labels with what is scored together: the question of an answer, the pair of a sentence."""
     groups = [example.group if isinstance(example, TextExample) else None for example in examples]
     return list(zip(groups, expected, strict=True))

@@ -111,10 +111,11 @@ def classify(
         For each its `text`, `pair`, and `label` with `probabilities` by label, or, of a regression, `value`.
 
     Raises:
-        UserError: some texts have a second one and others do not.
+        UserError: some texts have a second one and others do not; the model gives several labels at once.
     """
     if len({pair is None for _, pair in texts}) > 1:
         raise UserError("some texts have a second one (after a tab) and others do not; a task has one kind.")
+    check_one_label(model)
     config = model.config
     firsts, pairs = [text for text, _ in texts], [pair for _, pair in texts]
     limit = min(max_length, model.limit or max_length)
@@ -130,6 +131,15 @@ def classify(
         item["label"] = labels[int(row.argmax())]
         item["probabilities"] = {label: float(value) for label, value in zip(labels, row, strict=True)}
     return made
+
+
+def check_one_label(model: Model) -> None:
+    """Raise a UserError for a model that gives several labels at once: its outputs are no probabilities of classes."""
+    if model.config.problem_type == "multi_label_classification":
+        raise UserError(
+            "problem_type in the model's config.json is multi_label_classification: several labels at once, each yes "
+            "or no, which ms_plm neither scores nor predicts. If every text has one, write single_label_classification."
+        )
 
 
 def label_names(model: Model) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ import hashlib
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -18,7 +18,7 @@ from ms_plm.common.processor import cores
 from ms_plm.config.finetuning import TextLimits
 from ms_plm.config.places import place
 from ms_plm.config.recipe import Recipe
-from ms_plm.data.benchmarks import BenchmarkTask, Example, Split, read_augmented, read_task
+from ms_plm.data.benchmarks import BenchmarkTask, Split, read_augmented, read_task, without_train_texts
 from ms_plm.data.buckets import BucketedLoader, LabelledSamples, padded_lengths
 from ms_plm.data.tags import are_entities
 from ms_plm.models.folder import open_folder
@@ -161,9 +161,13 @@ class TaskData:
             flops_per_token=training_flops(model.config, int(samples.lengths.mean()), 0.0),
             data=_describe(self.task, self.train, held_out, samples, lengths),
             keep_best=recipe.train.checkpoint.best != "none",
-            facts={"task": self.task.name, "limits": {name: getattr(limits, name) for name in TextLimits.model_fields}},
+            facts={
+                "task": self.task.name,
+                "limits": {name: getattr(limits, name) for name in TextLimits.model_fields},
+                **({"without_train_texts": True} if limits.without_train_texts else {}),
+            },
             titles=evaluator.titles() if evaluator else {},
-            show=(lambda folder: draw_result(evaluator, folder)) if isinstance(evaluator, TaskEvaluator) else None,
+            show=(lambda folder, _: draw_result(evaluator, folder)) if isinstance(evaluator, TaskEvaluator) else None,
         )
 
 
@@ -215,7 +219,11 @@ def open_task(recipe: Recipe) -> tuple[BenchmarkTask, dict[str, Split]]:
         for reason, count in split.dropped.items():
             log.info("%s %s: %d examples left out: %s", task.name, split.name, count, reason)
     if data.without_train_texts:
-        splits = _without_train_texts(splits)
+        for name in [name for name in splits if name.startswith("dev")]:
+            count = len(splits[name].examples)
+            splits = {**splits, name: without_train_texts(splits[name], splits["train"])}
+            left_out = count - len(splits[name].examples)
+            log.info("%s: %d of %d texts stand in the training set: left out", name, left_out, count)
     return task, splits
 
 
@@ -242,24 +250,6 @@ def _drawn(count: int, recipe: Recipe) -> list[int] | None:
     if rows is None or rows >= count:
         return None
     return sorted(np.random.default_rng(recipe.train.seed).permutation(count)[:rows].tolist())
-
-
-def _without_train_texts(splits: Mapping[str, Split]) -> dict[str, Split]:
-    seen = {_shown(example) for example in splits["train"].examples}
-    made = dict(splits)
-    for name, split in splits.items():
-        if name.startswith("dev"):
-            kept = [example for example in split.examples if _shown(example) not in seen]
-            left_out = len(split.examples) - len(kept)
-            log.info("%s: %d of %d texts stand in the training set: left out", name, left_out, len(split.examples))
-            made[name] = replace(split, examples=kept)
-    return made
-
-
-def _shown(example: Example) -> tuple:
-    """What of an example a model sees."""
-    hidden = {"id", "label", "tags", "answers", "impossible", "group"}
-    return tuple(getattr(example, field.name) for field in fields(example) if field.name not in hidden)
 
 
 def _balanced(task: BenchmarkTask, samples: LabelledSamples, labels: Sequence[str] | None) -> LabelledSamples:

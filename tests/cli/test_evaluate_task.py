@@ -10,6 +10,7 @@ from golden_files import GOLDENS
 
 import ms_plm
 from ms_plm.cli.main import main
+from ms_plm.data.benchmarks import TASKS
 
 ROWS = [("a b c", 1), ("c b", 0), ("b a b a b", 1), ("c", 0), ("a a", 0)]
 
@@ -119,3 +120,40 @@ def test_only_classes_are_confused(capsys):
 def test_the_files_of_the_task_must_be_named(folder, capsys):
     assert main(["evaluate", str(folder / "model"), "--device", "cpu"]) == 2
     assert "name the folder with its task's files" in capsys.readouterr().err
+
+
+def changed(folder, tmp_path, **values):
+    """A copy of the folder whose config.json has other values."""
+    shutil.copytree(folder, tmp_path / "copy")
+    path = tmp_path / "copy" / "model" / "config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    config["provenance"] |= values.pop("provenance", {})
+    path.write_text(json.dumps({**config, **values}), encoding="utf-8")
+    return tmp_path / "copy"
+
+
+def test_dev_texts_that_the_run_left_out_are_left_out_again(folder, tmp_path, capsys):
+    copy = changed(folder, tmp_path, provenance={"without_train_texts": True})
+    assert run(copy) == 0
+    said = capsys.readouterr().out
+    assert "dev: whole; the run left texts of its training set out" in said
+    assert "dev: 5 examples" in said
+    (copy / "train.tsv").write_text("sentence\tlabel\nc b\t1\nb b\t0\n", encoding="utf-8")
+    assert run(copy) == 0
+    said = capsys.readouterr().out
+    assert "dev: 1 examples left out, which stand in the training set" in said
+    assert "dev: 4 examples" in said
+
+
+def test_a_model_of_several_labels_at_once_is_refused(folder, tmp_path, capsys):
+    copy = changed(folder, tmp_path, problem_type="multi_label_classification")
+    assert run(copy) == 1
+    assert "several labels at once" in capsys.readouterr().err
+    assert main(["predict", str(copy / "model"), "a b", "--device", "cpu"]) == 1
+    assert "several labels at once" in capsys.readouterr().err
+
+
+def test_only_sets_with_questions_without_answer_leave_some_unanswered():
+    assert TASKS["squad2"].may_lack_answers
+    assert not TASKS["squad1"].may_lack_answers
+    assert not TASKS["xquad/zh"].may_lack_answers

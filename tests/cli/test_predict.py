@@ -31,7 +31,7 @@ def test_candidates_of_every_mask_stand_below_the_text(capsys):
 
 
 def test_lines_of_standard_input_become_json_objects(capsys, monkeypatch):
-    monkeypatch.setattr("sys.stdin", io.StringIO("a [MASK]\n\n[MASK] b\n"))
+    monkeypatch.setattr("sys.stdin", io.StringIO("a [MASK]\n[MASK] b\n\n"))
     assert main(["predict", NEZHA, "--json", "--top-k", "1", "--device", "cpu"]) == 0
     objects = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [item["text"] for item in objects] == ["a [MASK]", "[MASK] b"]
@@ -67,6 +67,7 @@ def test_a_run_without_a_result_is_told_from_other_folders(tmp_path, capsys):
         (["[MASK]", "--input", "texts.txt"], 2, "as arguments or in --input, not both"),
         (["--input", "nowhere.txt"], 1, "nowhere.txt: no such file"),
         ([], 2, "no text"),
+        ([" ", "[MASK]"], 1, "text 1 is blank"),
     ],
 )
 def test_wrong_arguments_are_named(capsys, monkeypatch, arguments, code, message):
@@ -107,6 +108,31 @@ def test_pairs_come_from_a_file_and_answers_go_into_one(classifier, tmp_path, ca
     assert "2 predictions are in" in capsys.readouterr().out
     found = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text(encoding="utf-8").splitlines()]
     assert [(item["text"], item["pair"]) for item in found] == [("a", "b c"), ("b", " a")]
+
+
+def test_a_file_of_objects_has_the_keys_that_the_output_has(classifier, tmp_path, capsys):
+    folder, _, _ = classifier
+    given = [{"id": 7, "text": "a\tb\nc", "pair": "b"}, {"text": "c", "pair": "a"}]
+    path = tmp_path / "pairs.jsonl"
+    path.write_text("".join(json.dumps(record) + "\n" for record in given), encoding="utf-8")
+    assert main(["predict", str(folder), "--input", str(path), "--json", "--device", "cpu"]) == 0
+    found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(item["text"], item["pair"]) for item in found] == [("a\tb\nc", "b"), ("c", "a")]
+    path.write_text('{"sentence": "a"}\n', encoding="utf-8")
+    assert main(["predict", str(folder), "--input", str(path), "--device", "cpu"]) == 1
+    assert "pairs.jsonl, line 1" in (said := capsys.readouterr().err)
+    assert "text" in said
+
+
+def test_a_blank_line_amid_others_is_refused_and_those_at_the_end_are_nothing(classifier, tmp_path, capsys):
+    folder, _, _ = classifier
+    path = tmp_path / "texts.txt"
+    path.write_text("a\n\nb\n", encoding="utf-8")
+    assert main(["predict", str(folder), "--input", str(path), "--device", "cpu"]) == 1
+    assert "text 2 is blank" in capsys.readouterr().err
+    path.write_text("a\nb\n\n\n", encoding="utf-8")
+    assert main(["predict", str(folder), "--input", str(path), "--device", "cpu"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 2
 
 
 def test_texts_with_and_without_a_second_one_are_not_mixed(classifier, capsys):

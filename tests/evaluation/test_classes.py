@@ -11,6 +11,7 @@ from ms_plm.evaluation.classes import (
     accuracy,
     exact_questions,
     f1,
+    gender_parity,
     macro_f1,
     matthews,
     pearson,
@@ -83,3 +84,8 @@ def test_a_model_that_always_says_the_same_shows_no_relation(recwarn):
 def test_a_question_counts_when_all_its_answers_are_judged_right():
     labels = [("a", 1), ("b", 0), ("a", 0), ("b", 0), ("c", 1)]
     assert exact_questions([1, 1, 0, 0, 1], labels) == pytest.approx(2 / 3)
+
+
+def test_parity_is_the_share_of_pairs_with_one_answer_right_or_wrong():
+    labels = [("a", 0), ("a", 0), ("b", 1), ("b", 1), ("c", 0), ("c", 0)]
+    assert gender_parity([1, 1, 1, 1, 0, 1], labels) == pytest.approx(2 / 3)

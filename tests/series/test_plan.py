@@ -32,9 +32,9 @@ def test_repeats_stand_inside_a_grid_and_both_inside_a_suite(tmp_path: Path) -> 
     found = names(suite, tmp_path)
     assert len(found) == 32
     assert found[:3] == [
-        "bert_base_cola/batch-16/seed-1",
-        "bert_base_cola/batch-16/seed-2",
-        "bert_base_cola/batch-32/seed-1",
+        "bert_base_mnli/batch-16/seed-1",
+        "bert_base_mnli/batch-16/seed-2",
+        "bert_base_mnli/batch-32/seed-1",
     ]
     assert runs_of(suite) == "32 runs of 8 tasks"
     assert runs_of(load_recipe("bert_base_rte", {**GIVEN, **changes})) == "4 runs: 2 combinations x 2 seeds"

@@ -10,6 +10,7 @@ import pytest
 
 import ms_plm
 from ms_plm.common.errors import UsageError, UserError
+from ms_plm.config.loading import load_recipe
 
 RTE = "bert_base_rte"
 
@@ -143,9 +144,9 @@ def test_a_suite_gives_the_row_of_papers(fake, glue: Path) -> None:
     result = start(fake, {"data.folder": str(glue), "train.repeats": 2}, "glue_all")
     assert len(fake.carried) == 16
     report = (fake.top / "report.md").read_text(encoding="utf-8")
-    assert "| model | CoLA | MNLI-m/mm | MRPC | QNLI | QQP | RTE | SST-2 | STS-B | avg |" in report
+    assert "| model | MNLI-m/mm | QQP | QNLI | SST-2 | CoLA | STS-B | MRPC | RTE | avg |" in report
     cell = "51.5±0.7"
-    assert f"| MODEL | {cell} | {cell}/{cell} |{f' {cell} |' * 7}" in report
+    assert f"| MODEL | {cell}/{cell} |{f' {cell} |' * 8}" in report
     assert "| MODEL |" in result.summary
     found = figures(fake.top)
     assert found["average"] == pytest.approx(0.515)
@@ -153,6 +154,14 @@ def test_a_suite_gives_the_row_of_papers(fake, glue: Path) -> None:
     assert [column["state"] for column in found["columns"]] == ["finished"] * 8
     assert (fake.top / "bert_base_mnli" / "model").is_dir()
     assert not (fake.top / "model").exists()
+
+
+def test_small_tasks_can_start_from_the_model_of_mnli(fake, glue: Path) -> None:
+    start(fake, {"data.folder": str(glue)}, "glue_all_from_mnli")
+    starts = {name: load_recipe(fake.top / name / "recipe.yaml").model.from_ for name in fake.carried}
+    warm = {name for name, place in starts.items() if place == f"{fake.top}/bert_base_mnli/model"}
+    assert warm == {"bert_base_rte", "bert_base_sts-b", "bert_base_mrpc"}
+    assert {place for name, place in starts.items() if name not in warm} == {"MODEL"}
 
 
 def test_tasks_without_files_are_skipped_and_said(fake, glue: Path) -> None:

@@ -15,10 +15,10 @@ from ms_plm.data.benchmarks.examples import (
 from ms_plm.data.benchmarks.glue import GLUE
 from ms_plm.data.benchmarks.others import OTHER_TEXTS, own_texts
 from ms_plm.data.benchmarks.questions import QUESTIONS, own_questions
-from ms_plm.data.benchmarks.reading import read_split, read_task
+from ms_plm.data.benchmarks.reading import read_split, read_task, without_train_texts
 from ms_plm.data.benchmarks.submissions import write_predictions
 from ms_plm.data.benchmarks.superglue import SUPERGLUE_TEXTS
-from ms_plm.data.benchmarks.tasks import BenchmarkTask, Source, Submission
+from ms_plm.data.benchmarks.tasks import OWN, BenchmarkTask, Source, Submission
 from ms_plm.data.benchmarks.tokens import TOKENS, is_by_character, own_tokens
 
 TASKS: dict[str, BenchmarkTask] = {
@@ -27,6 +27,7 @@ TASKS: dict[str, BenchmarkTask] = {
 """All benchmark tasks by name."""
 
 __all__ = [
+    "OWN",
     "TASKS",
     "BenchmarkTask",
     "ChoiceExample",
@@ -47,5 +48,6 @@ __all__ = [
     "read_split",
     "read_task",
     "record_of",
+    "without_train_texts",
     "write_predictions",
 ]

@@ -16,7 +16,7 @@ class TextExample:
         id: as the file has it, else the number of the example, from 0.
         text, pair: as the file has them, blanks included; `pair` is None for tasks of one text.
         label: the name of a class, the number of a regression task, None where the file has none.
-        group: examples that are scored together share it (MultiRC: the question), else None.
+        group: examples that are scored together share it (MultiRC: the question; AX-g: the pair), else None.
     """
 
     id: str

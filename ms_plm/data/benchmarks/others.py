@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ms_plm.common.errors import UserError
 from ms_plm.data.benchmarks.glue import NLI
-from ms_plm.data.benchmarks.tasks import BenchmarkTask, Kind, Source, one
+from ms_plm.data.benchmarks.tasks import OWN, BenchmarkTask, Kind, Source, one
 from ms_plm.data.benchmarks.texts import Fields, Table
 
 XNLI_LANGUAGES = ("ar", "bg", "de", "el", "en", "es", "fr", "hi", "ru", "sw", "th", "tr", "ur", "vi", "zh")
@@ -59,7 +59,7 @@ def own_texts(
     labels: Sequence[str] | None = None,
     metrics: Sequence[str] | None = None,
     header: bool | None = None,
-    name: str = "own",
+    name: str = OWN,
 ) -> BenchmarkTask:
     """A task of your own .tsv, .txt (tab-separated) or .jsonl files.
 

@@ -12,7 +12,7 @@ from ms_plm.common.errors import UserError
 from ms_plm.data.benchmarks.clue import submission
 from ms_plm.data.benchmarks.examples import QuestionExample
 from ms_plm.data.benchmarks.files import Place, document, entry, mapping, name_of, sequence, text_of, whole_of
-from ms_plm.data.benchmarks.tasks import BenchmarkTask, Source, Submission, one
+from ms_plm.data.benchmarks.tasks import OWN, BenchmarkTask, Source, Submission, one
 
 XQUAD_LANGUAGES = ("ar", "de", "el", "en", "es", "hi", "ro", "ru", "th", "tr", "vi", "zh")
 
@@ -119,7 +119,7 @@ QUESTIONS = (
 
 
 def own_questions(
-    files: Mapping[str, str], metrics: tuple[str, ...] = ("squad_f1", "squad_em"), name: str = "own"
+    files: Mapping[str, str], metrics: tuple[str, ...] = ("squad_f1", "squad_em"), name: str = OWN
 ) -> BenchmarkTask:
     """A task of your own files in SQuAD's format.
 

@@ -7,11 +7,17 @@ import math
 import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 from ms_plm.common.errors import UserError
-from ms_plm.data.benchmarks.examples import ChoiceExample, Example, QuestionExample, Split, TextExample, TokensExample
+from ms_plm.data.benchmarks.examples import (
+    Example,
+    Split,
+    TextExample,
+    TokensExample,
+    is_labelled,
+)
 from ms_plm.data.benchmarks.files import Place
 from ms_plm.data.benchmarks.tasks import BenchmarkTask, Source
 
@@ -142,7 +148,7 @@ class _Labels:
                 return self._without(example, place)
             return replace(example, tags=tuple(self._name(tag, place) for tag in example.tags))
         if not isinstance(example, TextExample):
-            return example if _is_answered(example) else self._without(example, place)
+            return example if is_labelled(example) else self._without(example, place)
         label = example.label.strip() if isinstance(example.label, str) else example.label
         if label is None or label == "":
             return self._without(replace(example, label=None), place)
@@ -189,12 +195,18 @@ class _Labels:
         return tuple(sorted(map(str, found), key=_order))
 
 
-def _is_answered(example: QuestionExample | ChoiceExample) -> bool:
-    if isinstance(example, QuestionExample):
-        return bool(example.answers) or example.impossible
-    return example.label is not None or bool(example.answers)
-
-
 def _order(label: str) -> tuple[bool, int, str]:
     """`O` first, numbers by size, then names."""
     return label != "O", int(label) if label.isdecimal() else -1, label
+
+
+def without_train_texts(split: Split, train: Split) -> Split:
+    """A split without the examples that stand, for a model that sees no labels, in the training set as well."""
+    seen = {_shown(example) for example in train.examples}
+    return replace(split, examples=tuple(example for example in split.examples if _shown(example) not in seen))
+
+
+def _shown(example: Example) -> tuple:
+    """What of an example a model sees."""
+    hidden = {"id", "label", "tags", "answers", "impossible", "group"}
+    return tuple(getattr(example, field.name) for field in fields(example) if field.name not in hidden)

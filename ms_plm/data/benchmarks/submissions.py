@@ -10,7 +10,7 @@ from typing import Any
 
 from ms_plm.common.errors import UserError
 from ms_plm.common.files import replacing_file
-from ms_plm.data.benchmarks.examples import ChoiceExample, Split, TextExample
+from ms_plm.data.benchmarks.examples import ChoiceExample, Split
 from ms_plm.data.benchmarks.tasks import BenchmarkTask, Submission
 from ms_plm.data.tags import entities
 
@@ -105,7 +105,7 @@ def _superglue(task: BenchmarkTask, split: Split, values: Sequence[Any]) -> Iter
     """One object an example; MultiRC's answers are gathered by passage and question, ReCoRD's are texts."""
     passages: dict[int, dict[int, list[dict[str, int]]]] = {}
     for example, value in zip(split.examples, values, strict=True):
-        if isinstance(example, TextExample) and example.group is not None:
+        if "multirc_em" in task.metrics:
             passage, question, answer = map(int, example.id.split("-"))
             answers = passages.setdefault(passage, {}).setdefault(question, [])
             answers.append({"idx": answer, "label": int(value)})

@@ -86,8 +86,8 @@ SUPERGLUE_TEXTS = (
     BenchmarkTask(
         "superglue/ax-g",
         "classification",
-        {"test": one("AX-g.jsonl", _fields("premise", "hypothesis"))},
-        ("accuracy",),
+        {"test": one("AX-g.jsonl", Fields("premise", "hypothesis", id="idx", group="pair_id"))},
+        ("accuracy", "gender_parity"),
         _ENTAILMENT,
         submission=superglue_submission("AX-g"),
     ),

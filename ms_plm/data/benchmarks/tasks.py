@@ -11,6 +11,8 @@ from typing import Literal, Protocol
 from ms_plm.data.benchmarks.examples import Example
 from ms_plm.data.benchmarks.files import Place
 
+OWN = "own"
+"""Name of a task of your own files."""
 Kind = Literal["classification", "regression", "tokens", "question_answering", "multiple_choice"]
 
 
@@ -78,6 +80,13 @@ class BenchmarkTask:
     unlabelled: tuple[str, ...] = ()
     bounds: tuple[float, float] | None = None
     submission: Submission | None = None
+
+    @property
+    def may_lack_answers(self) -> bool:
+        """Whether questions may have no answer in their text: those of SQuAD 2.0, and of your own files."""
+        if self.kind != "question_answering":
+            return False
+        return "squad_no_answer_accuracy" in self.metrics or self.name == OWN
 
     def split_names(self, prefix: str) -> tuple[str, ...]:
         """Splits whose names begin with `prefix`: `dev` gives `dev_matched` and `dev_mismatched` of MNLI."""

@@ -116,12 +116,14 @@ class Fields:
         text, pair: fields that hold text; a list of texts (CSL's keywords) is joined by spaces.
         label: a field with text, a number or a boolean.
         id: a field with text or a number; SuperGLUE calls it idx, and it may be missing.
+        group: a field with text or a number that examples share which are scored together; None: there is none.
     """
 
     text: str
     pair: str | None = None
     label: str | None = "label"
     id: str | None = "id"
+    group: str | None = None
 
     def read(self, path: Path, labelled: bool, dropped: Counter[str]) -> Read:
         """Examples with their places; see `Table.read`."""
@@ -133,6 +135,7 @@ class Fields:
                     text=_joined(record, self.text, place),
                     pair=None if self.pair is None else _joined(record, self.pair, place),
                     label=_label(record, self.label, labelled, place),
+                    group=None if self.group is None else name_of(entry(record, self.group, place)),
                 ),
             )
 

@@ -11,7 +11,7 @@ from ms_plm.common.errors import UserError
 from ms_plm.data.benchmarks.clue import splits
 from ms_plm.data.benchmarks.examples import TokensExample
 from ms_plm.data.benchmarks.files import Place, entry, lines, mapping, name_of, records, sequence, text_of
-from ms_plm.data.benchmarks.tasks import BenchmarkTask, Submission, one
+from ms_plm.data.benchmarks.tasks import OWN, BenchmarkTask, Submission, one
 
 OVERLAPPING = "entities that overlap another one"
 _CLUENER = (
@@ -142,7 +142,7 @@ def own_tokens(
     separator: str | None = None,
     labels: Sequence[str] | None = None,
     metrics: Sequence[str] = ("entity_f1", "entity_precision", "entity_recall"),
-    name: str = "own",
+    name: str = OWN,
 ) -> BenchmarkTask:
     """A task of your own files with a word (or character) and a tag a line.
 

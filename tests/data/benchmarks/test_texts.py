@@ -260,7 +260,7 @@ SUPERGLUE = {
     ),
     "superglue/ax-g": (
         {"AX-g.jsonl": jsonl({"premise": "A", "hypothesis": "B", "idx": 0, "label": "entailment", "pair_id": 1})},
-        {"test": [("0", "A", "B", "entailment")]},
+        {"test": [("0", "A", "B", "entailment", "1")]},
     ),
 }
 XNLI = tsv(
@@ -479,3 +479,18 @@ def test_your_own_regression_needs_numbers(tmp_path):
 def test_a_folder_without_any_of_the_files_is_named(tmp_path):
     with pytest.raises(UserError, match="none of the files of glue/rte is there. Expected train: train.tsv; dev: dev"):
         read_task(TASKS["glue/rte"], tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "header", "label"),
+    [
+        ("AX.tsv", ("index", "sentence1", "sentence2"), None),
+        ("diagnostic-full.tsv", ("Lexical Semantics", "Premise", "Hypothesis", "Label"), "entailment"),
+    ],
+)
+def test_the_diagnostic_set_of_glue_is_read_as_each_archive_has_it(name, header, label, tmp_path):
+    row = {"index": 0, "sentence1": "A", "sentence2": "B", "Premise": "A", "Hypothesis": "B", "Label": label}
+    files = {name: tsv(header, [row.get(column, "") for column in header])}
+    split = read_split(TASKS["glue/ax"], written(tmp_path, files), "test")
+    (example,) = split.examples
+    assert (example.text, example.pair, example.label) == ("A", "B", label)
