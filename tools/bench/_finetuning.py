@@ -7,6 +7,7 @@ of both are read by ms_plm, and both are scored by it.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import resource
@@ -111,10 +112,12 @@ class Trainer:
         return changes, load_recipe(task.recipe, changes)
 
     def settings(self, name: str, seed: int = 1, every_epochs: float | None = None) -> dict[str, Any]:
-        """How both train."""
+        """How both train, and from what."""
         recipe = self.recipe(name, seed, every_epochs)[1]
         optimizer = recipe.train.optimizer
+        weights = (self.source / "model.safetensors").read_bytes()
         return {
+            "encoder": hashlib.sha256(weights).hexdigest()[:16],
             "epochs": self.epochs or TASKS[name].epochs,
             "rows": TASKS[name].rows,
             "batch": recipe.train.batch,
