@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ms_plm.common.errors import DamagedFileError, UserError
+from ms_plm.convert.pickles import ZIP, check_pickles, runs_code
 
 SAFETENSORS, TORCH, TENSORFLOW, MINDSPORE = "safetensors", "PyTorch", "TensorFlow", "MindSpore"
 FORMATS = (SAFETENSORS, TORCH, MINDSPORE, TENSORFLOW)
@@ -24,6 +25,8 @@ _TABLE_END = bytes.fromhex("57fb808b247547db")
 _LONGEST_HEADER = 100_000_000
 """Of safetensors; read as a number, the first bytes of a text are far beyond it."""
 _CRC_MARK = b"crc_num"
+_SAFE_TORCH = (2, 6)
+"""PyTorch from which on weights_only keeps what it promises."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +99,7 @@ def format_of(path: Path) -> str | None:
         tail = file.read()
     if head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= _LONGEST_HEADER:
         return SAFETENSORS
-    if head.startswith((b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04")):
+    if head.startswith((ZIP, b"\x80\x02", b"\x80\x03", b"\x80\x04")):
         return TORCH
     if tail == _TABLE_END:
         return TENSORFLOW
@@ -140,7 +143,7 @@ def read_weights(path: Path, format: str) -> Weights:
         format: as `format_of` says.
 
     Raises:
-        UserError: an extra is not installed, or reading the file would run code.
+        UserError: an extra is not installed or too old, or reading the file would run code.
         DamagedFileError: cut or damaged.
     """
     if path.name.endswith(".index.json"):
@@ -232,16 +235,24 @@ def _widened(halves: np.ndarray, shape: Sequence[int]) -> np.ndarray:
 
 
 def _torch(path: Path) -> dict[str, np.ndarray]:
+    with _named(path, TORCH):
+        check_pickles(path)
     try:
         import torch
     except ImportError as error:
         raise _without(path, "PyTorch", "torch") from error
+    if tuple(int(number) for number in torch.__version__.split(".")[:2]) < _SAFE_TORCH:
+        raise UserError(
+            f"{path}: expected PyTorch 2.6 or later to read it, found {torch.__version__}, which could run code that "
+            "is hidden in such a file. Upgrade with `pip install -U 'ms-plm[torch]'`."
+        )
     with _named(path, TORCH):
         try:
             content = torch.load(path, map_location="cpu", weights_only=True)
         except Exception as error:
             if re.search(r"GLOBAL|Unsupported (?:global|operand|class)|[Cc]an only (?:build|create)", str(error)):
-                raise _runs_code(path, error) from error
+                named = re.search(r"GLOBAL ([\w.]+)", str(error))
+                raise runs_code(path, named[1] if named else "") from error
             if "weights_only" in str(error):  # its own words advise to switch the safe loader off
                 raise ValueError(type(error).__name__) from error
             raise
@@ -251,16 +262,6 @@ def _torch(path: Path) -> dict[str, np.ndarray]:
             f"{path}: holds no dictionary of tensors. Expected what `torch.save(model.state_dict())` writes."
         )
     return {name: (t.float() if t.dtype is torch.bfloat16 else t).detach().numpy() for name, t in tensors.items()}
-
-
-def _runs_code(path: Path, error: Exception) -> UserError:
-    wanted = re.search(r"GLOBAL ([\w.]+)", str(error))
-    named = f" (it names {wanted[1]})" if wanted else ""
-    return UserError(
-        f"{path}: refused, and nothing of it was run. "
-        "It is a pickle that asks for more than tensors" + named + "; reading such a file can run any program. "
-        "If you trust it, save its state_dict again where it was made, best as safetensors."
-    )
 
 
 def _state_dict(content: Any) -> dict[str, Any]:

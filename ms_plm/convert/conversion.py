@@ -29,6 +29,7 @@ def convert(
     choices: Choices | None = None,
     lower_case: bool | None = None,
     overwrite: bool = False,
+    report: Report | None = None,
 ) -> Report:
     """Convert a checkpoint into a folder.
 
@@ -38,32 +39,27 @@ def convert(
         huggingface: write a folder without what transformers does not know, instead of a model folder of ms_plm.
         config: JSON file with what the source does not say.
         vocabulary: vocabulary file or tokenizer folder, where the source has none.
-        choices: family and activation, where the source does not say or says it wrongly.
+        choices: family, activation and the classifier's task, where the source does not say or says it wrongly.
         lower_case: whether text is lower-cased; None: as the vocabulary's folder says, else True.
-        overwrite: replace a folder that is there.
+        overwrite: replace a model folder that is there.
+        report: is filled in, also where the conversion fails, as far as it came; a new one where none is given.
 
     Raises:
         UserError: the source is none, or does not fit its configuration, its vocabulary or the family; the target is
-            there already; transformers cannot express the model.
+            there already, is no model folder or holds the source; transformers cannot express the model.
         DamagedFileError: a file is cut or damaged.
     """
-    if target is not None:
-        _check_target(Path(target), Path(source), overwrite)
+    from ms_plm.models.folder import check_new_folder
+
     opened = open_source(source, config, vocabulary)
-    plan = make_plan(opened, choices or Choices(), huggingface)
+    if target is not None:
+        used = {"the source": opened.path, "the vocabulary": opened.vocabulary, "the configuration": opened.config_path}
+        check_new_folder(Path(target), {what: path for what, path in used.items() if path}, overwrite)
+    plan = make_plan(opened, choices or Choices(), huggingface, report)
     tokenizer = _tokenizer(plan, lower_case)
     if target is not None:
         write(plan, tokenizer, Path(target), huggingface)
     return plan.report
-
-
-def _check_target(target: Path, source: Path, overwrite: bool) -> None:
-    if not target.exists():
-        return
-    if target.resolve() in (source.resolve(), source.resolve().parent):
-        raise UserError(f"{target}: holds the source. Choose another folder.")
-    if not overwrite:
-        raise UserError(f"{target}: is there already. Choose another name, or replace it with --overwrite.")
 
 
 def _tokenizer(plan: Plan, lower_case: bool | None) -> Tokenizer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,17 +12,24 @@ import numpy as np
 from ms_plm import __version__
 from ms_plm.common.errors import UserError
 from ms_plm.config.model import ModelConfig
+from ms_plm.convert.containers import Form
 from ms_plm.convert.huggingface import huggingface_config
 from ms_plm.convert.positions import STORED, check_stored, stored_reach
-from ms_plm.convert.report import Report, Row
+from ms_plm.convert.report import Report, Row, folded
 from ms_plm.convert.schemes import NO_PART, PROJECTIONS, WORDS, Place, named_roberta, places
 from ms_plm.convert.settings import CLASSIFIER, OUT_PROJ, Choices, expected_shapes, head_shapes, settle
 from ms_plm.convert.source import Source
-from ms_plm.models.names import CLASSES, DECODERS
+from ms_plm.models.names import CLASSES, DECODERS, TASKS, task_head
 
 Places = dict[str, Place]
 
-_TASK_CLASSES = ("ForSequenceClassification", "ForTokenClassification", "ForMultipleChoice")
+_CLASSIFIERS = {
+    "sequence_classification": "whole texts",
+    "token_classification": "tags",
+    "multiple_choice": "multiple choice",
+}
+"""What a classifier may be for, and how that is called in notes."""
+_SEQUENCE_LAYERS = re.compile(r"(?:lstm|crf)\w*[./]", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -43,20 +51,26 @@ class Plan:
     report: Report
 
 
-def make_plan(source: Source, choices: Choices, huggingface: bool = False) -> Plan:
+def make_plan(source: Source, choices: Choices, huggingface: bool = False, report: Report | None = None) -> Plan:
     """Find the place of every tensor and check that they make a model.
 
     Args:
         source: the checkpoint.
         choices: of the user.
         huggingface: leave out what transformers does not know.
+        report: is filled in, as far as the plan comes; a new one where none is given.
 
     Raises:
         UserError: encoder tensors are missing, unexpected or of another shape than the configuration says (all are
-            listed); the family is another than was said; a decoder is not tied; transformers cannot express it.
+            listed); the family is another than was said; a decoder is not tied; a classifier works with layers that
+            ms_plm does not have, or is not for what was said; transformers cannot express it.
     """
+    report = Report(str(source.path)) if report is None else report
+    report.source, report.format, report.names = str(source.path), source.format, source.scheme.name
     found = _one_decoder_bias(places(source.scheme, source.tensors, str(source.path)))
     found |= _tinybert_classifier(found)
+    _record(report, found, source)
+    _refuse_taggers(found, source)
     shapes = _shapes(found, source)
     stored = [source.tensors[name] for name in source.tensors if name.endswith(STORED)][:1]
     reach = stored_reach(stored[0]) if stored else None
@@ -66,29 +80,23 @@ def make_plan(source: Source, choices: Choices, huggingface: bool = False) -> Pl
     config = settled.config
     if stored and config.position_embedding_type == "functional_relative":
         check_stored(stored[0], config, str(source.path))
-    _check(config, shapes, found, source)
+    _check(config, shapes, found, source, report)
     found |= _incomplete_heads(config, shapes, found) | _tied(found, source)
     if huggingface:
         found |= _left_out_for_transformers(found)
     targets = {place.target for place in found.values() if place.target}
-    architecture = _architecture(config, targets, source.config or {})
+    task, note = _task(config, targets, source, choices.head)
+    architecture = _architecture(config, targets, task)
     if huggingface:
         huggingface_config(config, architecture)  # raises, before anything is written
     prefix = "" if architecture.endswith("Model") else f"{config.model_type}."
     names = {
         name: (_with_prefix(place.target, prefix), place.transposed) for name, place in found.items() if place.target
     }
-    report = Report(
-        source=str(source.path),
-        format=source.format,
-        names=source.scheme.name,
-        files=source.hashes(),
-        model=_line(config),
-        rows=[_row(source, name, place, names.get(name)) for name, place in found.items()],
-        absent=[head for head, wanted in head_shapes(config).items() if not wanted.keys() <= targets],
-        unexpected=[name for name, place in found.items() if place.problem],
-        notes=[*settled.notes, *_left_out_keys(source)],
-    )
+    _record(report, found, source, prefix)
+    report.files, report.model = source.hashes(), _line(config)
+    report.absent = [head for head, wanted in head_shapes(config).items() if not wanted.keys() <= targets]
+    report.notes += [*settled.notes, *note, *_left_out_keys(source)]
     config = config.model_copy(update={"provenance": _provenance(report, config)})
     return Plan(source, config, architecture, names, report)
 
@@ -125,7 +133,18 @@ def _shapes(found: Places, source: Source) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-def _check(config: ModelConfig, shapes: Mapping[str, tuple], found: Places, source: Source) -> None:
+def _refuse_taggers(found: Places, source: Source) -> None:
+    """A classifier that was trained with an LSTM before it or a CRF behind it gives other tags without them."""
+    layers = [name for name, place in found.items() if place.problem and _SEQUENCE_LAYERS.search(name)]
+    if layers and any((place.target or "").startswith(f"{CLASSIFIER}.") for place in found.values()):
+        raise UserError(
+            f"{source.path}: its classifier works together with {', '.join(folded(layers))}. ms_plm has neither LSTM "
+            "nor CRF, and without them it would give other tags. To use the encoder, save it without these tensors and "
+            "without the classifier, and fine-tune it with ms_plm."
+        )
+
+
+def _check(config: ModelConfig, shapes: Mapping[str, tuple], found: Places, source: Source, report: Report) -> None:
     """The encoder's tensors match exactly, and heads have the shapes that follow from the configuration."""
     expected = expected_shapes(config)
     missing = [name for name in expected if name not in shapes]
@@ -147,10 +166,11 @@ def _check(config: ModelConfig, shapes: Mapping[str, tuple], found: Places, sour
     ]
     if not (missing or unexpected or wrong):
         return
+    report.missing, report.unexpected = missing, list(dict.fromkeys([*report.unexpected, *unexpected]))
     parts = [f"{source.path}: the tensors do not make a {config.model_type} encoder of this configuration."]
     for title, names in (("Missing", missing), ("Unexpected", unexpected), ("Of another shape", wrong)):
         if names:
-            parts.append(f"{title}: {', '.join(names[:8])}{f' and {len(names) - 8} more' * (len(names) > 8)}.")
+            parts.append(f"{title}: {', '.join(folded(names))}.")
     if missing == ["embeddings.token_type_embeddings.weight"]:
         parts.append("NEZHA-Gen and other GPT checkpoints have no token types; they are not supported.")
     elif missing:
@@ -201,39 +221,79 @@ def _left_out_for_transformers(found: Places) -> Places:
     }
 
 
-def _architecture(config: ModelConfig, targets: set[str], raw: Mapping[str, Any]) -> str:
+def _has(targets: set[str], start: str) -> bool:
+    return any(target.startswith(start) for target in targets)
+
+
+def _task(config: ModelConfig, targets: set[str], source: Source, chosen: str | None) -> tuple[str | None, list[str]]:
+    """What the classifier is for, and a note where that was assumed.
+
+    It is what the user says, else what the configuration says, else the most usual that the tensors allow. None: there
+    is no classifier, or it stands beside heads of pretraining and nobody asked for it.
+    """
+    possible = _possible_tasks(config, targets)
+    if chosen:
+        if not possible:
+            raise UserError(f"{source.path}: --head {chosen}: no classifier can be taken from it; leave --head out.")
+        if chosen not in possible:
+            raise UserError(
+                f"{source.path}: --head {chosen}: the classifier's tensors are those of {' or '.join(possible)}."
+            )
+        return chosen, []
+    if not possible or _has(targets, "cls.") or _has(targets, "lm_head."):
+        return None, []
+    said = task_head((source.config or {}).get("architectures") or ())
+    if said in _CLASSIFIERS and not _has(targets, f"{OUT_PROJ}."):
+        return said, []
+    usual, *others = possible
+    hints = [f"for {_CLASSIFIERS[task]}: --head {task}" for task in others]
+    return usual, [f"classifier taken as one of {_CLASSIFIERS[usual]}; {'; '.join(hints)}"] if hints else []
+
+
+def _possible_tasks(config: ModelConfig, targets: set[str]) -> tuple[str, ...]:
+    """What a classifier with these tensors may be for, the most usual first."""
+    if not _has(targets, f"{CLASSIFIER}."):
+        return ()
+    if _has(targets, f"{OUT_PROJ}."):
+        return ("sequence_classification",)
+    if not _has(targets, "pooler."):
+        return ("token_classification",)
+    if config.model_type == "roberta":
+        return ("multiple_choice", "token_classification")
+    return tuple(_CLASSIFIERS)
+
+
+def _architecture(config: ModelConfig, targets: set[str], task: str | None) -> str:
     """The class of transformers whose tensors these are."""
-
-    def has(start: str) -> bool:
-        return any(target.startswith(start) for target in targets)
-
     family = CLASSES[config.model_type]
-    if has("lm_head."):
+    if task:
+        return family + TASKS[task][1]
+    if _has(targets, "lm_head."):
         return f"{family}ForMaskedLM"
-    if has("cls.predictions."):
-        return family + ("ForPreTraining" if has("cls.seq_relationship.") and has("pooler.") else "ForMaskedLM")
-    if has("cls.seq_relationship."):
+    if _has(targets, "cls.predictions."):
+        whole = _has(targets, "cls.seq_relationship.") and _has(targets, "pooler.")
+        return family + ("ForPreTraining" if whole else "ForMaskedLM")
+    if _has(targets, "cls.seq_relationship."):
         return f"{family}ForNextSentencePrediction"
-    if has("classifier."):
-        said = str((raw.get("architectures") or [""])[0])
-        if has(f"{OUT_PROJ}."):
-            return f"{family}ForSequenceClassification"
-        on_pooled = "ForMultipleChoice" if family == "Roberta" else "ForSequenceClassification"
-        default = on_pooled if has("pooler.") else "ForTokenClassification"
-        return family + next((name for name in _TASK_CLASSES if said.endswith(name)), default)
-    return family + ("ForQuestionAnswering" if has("qa_outputs.") else "Model")
+    return family + ("ForQuestionAnswering" if _has(targets, "qa_outputs.") else "Model")
 
 
 def _with_prefix(target: str, prefix: str) -> str:
     return prefix + target if target.startswith(("embeddings.", "encoder.", "pooler.")) else target
 
 
-def _row(source: Source, name: str, place: Place, new: tuple[str, bool] | None) -> Row:
-    form = source.tensors.forms[name]
-    if new is None:
+def _record(report: Report, found: Places, source: Source, prefix: str = "") -> None:
+    """Write down the way of every tensor."""
+    report.rows = [_row(name, source.tensors.forms[name], place, prefix) for name, place in found.items()]
+    report.unexpected = [name for name, place in found.items() if place.problem]
+
+
+def _row(name: str, form: Form, place: Place, prefix: str) -> Row:
+    if place.target is None:
         return Row(name, form.shape, form.dtype, "skipped", reason=place.reason)
-    action = "transposed" if new[1] else "taken" if new[0] == name else "renamed"
-    return Row(name, form.shape, form.dtype, action, new[0])
+    target = _with_prefix(place.target, prefix)
+    action = "transposed" if place.transposed else "taken" if target == name else "renamed"
+    return Row(name, form.shape, form.dtype, action, target)
 
 
 def _line(config: ModelConfig) -> str:

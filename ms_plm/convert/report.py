@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import groupby
 from typing import Any
 
 from ms_plm.convert.schemes import STATE
@@ -33,7 +34,7 @@ class Row:
 
 @dataclass
 class Report:
-    """A whole conversion; `to_json` is what `--report` writes.
+    """A whole conversion, or one as far as it came; `to_json` is what `--report` writes.
 
     Attributes:
         source: path of the checkpoint.
@@ -42,26 +43,30 @@ class Report:
         files: file name to SHA-256.
         model: the new configuration, in a line.
         rows: every tensor of the source.
+        missing: tensors of the encoder that the source does not have, under their new names; an error.
         absent: heads that the source does not have.
         unexpected: tensors that nothing is known about.
         notes: what was assumed or left out.
         target: the new folder; None: a dry run.
         compared: tensors read back.
         largest_difference: between a source tensor and what was read back, in the source's layout.
+        error: why there is no result; None: there is one.
     """
 
     source: str
-    format: str
-    names: str
-    files: dict[str, str]
-    model: str
-    rows: list[Row]
+    format: str = ""
+    names: str = ""
+    files: dict[str, str] = field(default_factory=dict)
+    model: str = ""
+    rows: list[Row] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
     absent: list[str] = field(default_factory=list)
     unexpected: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     target: str | None = None
     compared: int = 0
     largest_difference: float | None = None
+    error: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """For `write_json`."""
@@ -106,5 +111,27 @@ def _table(rows: Sequence[Row]) -> list[str]:
     ]
 
 
+_LAYER = re.compile(r"\b(layers?[._])(\d+)")
+
+
 def _without_layer(name: str) -> str:
-    return re.sub(r"\b(layers?[._])\d+", r"\1N", name)
+    return _LAYER.sub(r"\1N", name)
+
+
+def folded(names: Iterable[str]) -> list[str]:
+    """Names, those that differ by the layer's number alone as one: `encoder.layer.N.output.dense.bias (N = 0-3, 5)`."""
+    alike: dict[str, list[str]] = {}
+    for name in names:
+        alike.setdefault(_without_layer(name), []).append(name)
+    return [
+        same[0] if len(same) == 1 else f"{name} (N = {_ranges(int(_LAYER.search(one)[2]) for one in same)})"
+        for name, same in alike.items()
+    ]
+
+
+def _ranges(numbers: Iterable[int]) -> str:
+    runs = []
+    for _, run in groupby(enumerate(sorted(set(numbers))), key=lambda pair: pair[1] - pair[0]):
+        members = [number for _, number in run]
+        runs.append(f"{members[0]}-{members[-1]}" if len(members) > 1 else f"{members[0]}")
+    return ", ".join(runs)

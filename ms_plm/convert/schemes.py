@@ -130,6 +130,7 @@ _MINDSPORE_HEADS = {
     "cls2.dense": "cls.seq_relationship",
     "dense_1": "classifier",
     "dense": "classifier",
+    "dense1": "qa_outputs",
 }
 _MINDSPORE_STATE = re.compile(
     r"^(?:adam_[mv]|lamb_[mv]|moment[s12]*|velocity|accum)\.|^(?:global_step|learning_rate|beta[12]_power|loss_scale|"

@@ -22,10 +22,17 @@ CLASSIFIER, OUT_PROJ = "classifier", "classifier.out_proj"
 
 @dataclass
 class Choices:
-    """What the user said, where the source does not tell or tells wrongly."""
+    """What the user said, where the source does not tell or tells wrongly.
+
+    Attributes:
+        family: bert | nezha | roberta.
+        hidden_act: gelu | gelu_new | relu.
+        head: what a classifier is for: sequence_classification | token_classification | multiple_choice.
+    """
 
     family: str | None = None
     hidden_act: str | None = None
+    head: str | None = None
 
 
 @dataclass
@@ -173,10 +180,11 @@ def _labels(values: dict[str, Any], shapes: Shapes, notes: list[str], where: str
     shape = shapes.get(name, ())
     if len(shape) != 2:
         return
-    said = values.get("id2label")
+    key = "id2label" if values.get("id2label") is not None else "label2id"
+    said = values.get(key)
     if said is not None and len(said) != shape[0]:
         raise UserError(
-            f"{where}: id2label has {len(said)} entries, but {name} {list(shape)} has {shape[0]} rows. Use "
+            f"{where}: {key} has {len(said)} entries, but {name} {list(shape)} has {shape[0]} rows. Use "
             "the configuration that belongs to this checkpoint (--config FILE)."
         )
     if said is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -217,6 +217,30 @@ def check_vocabulary(config: ModelConfig, tokenizer: Tokenizer, where: str) -> N
             f"{where}: the vocabulary has {tokenizer.vocab_size} entries, but vocab_size is {config.vocab_size}. "
             "Use the vocabulary that the model was trained with."
         )
+
+
+def check_new_folder(target: Path, sources: Mapping[str, Path], overwrite: bool) -> None:
+    """Whether a model folder may be written to `target`.
+
+    Args:
+        target: the new folder.
+        sources: what it is made from, by what that is called in a message.
+        overwrite: replace a model folder that is there.
+
+    Raises:
+        UserError: a source is or lies in what would be replaced; something else than a model folder is there; a model
+            folder is there and not to be replaced.
+    """
+    for what, path in sources.items():
+        places = (path.resolve(), path.parent.resolve() / path.name)  # a link in the target would go with it
+        if any(place.is_relative_to(target.resolve()) for place in places):
+            raise UserError(f"{target}: is {what} itself, or holds it ({path}); choose another folder.")
+    if not target.exists() or (target.is_dir() and not any(target.iterdir())):
+        return
+    if not (target / "config.json").is_file():
+        raise UserError(f"{target}: what is there is no model folder (no config.json); choose another place.")
+    if not overwrite:
+        raise UserError(f"{target}: is there already. Choose another folder, or replace it with --overwrite.")
 
 
 @dataclass(frozen=True)

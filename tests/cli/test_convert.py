@@ -4,6 +4,7 @@ import json
 
 import pytest
 from checkpoints import CONVERT, copy_of
+from safetensors.numpy import load_file, save_file
 
 from ms_plm.cli.main import main
 
@@ -34,6 +35,29 @@ def test_without_a_target_it_is_a_usage_error(tmp_path, capsys):
     assert "DST: the folder to write is missing" in capsys.readouterr().err
 
 
+def test_a_report_is_written_on_failure_too(tmp_path, capsys):
+    source, report = copy_of("bert", tmp_path, num_hidden_layers=1), tmp_path / "report.json"
+    weights = load_file(source / "model.safetensors")
+    save_file({name: value for name, value in weights.items() if ".layer.0." not in name}, source / "model.safetensors")
+    assert main(["convert", str(source), str(tmp_path / "ours"), "--report", str(report)]) == 1
+    found = json.loads(report.read_text(encoding="utf-8"))
+    assert (len(found["missing"]), len(found["unexpected"]), found["target"]) == (16, 16, None)
+    assert len(found["rows"]) == len(weights) - 16
+    assert found["error"] in capsys.readouterr().err
+    (source / "model.safetensors").write_bytes(b"")
+    assert main(["convert", str(source), "--dry-run", "--report", str(report)]) == 1
+    found = json.loads(report.read_text(encoding="utf-8"))
+    assert (found["source"], found["rows"]) == (str(source), [])
+    assert "is empty; copy it again" in found["error"]
+
+
+def test_a_report_does_not_lie_in_the_folder_that_is_written(tmp_path, capsys):
+    target = tmp_path / "ours"
+    assert main(["convert", str(CONVERT / "nezha_tf"), str(target), "--report", str(target / "report.json")]) == 2
+    assert "--report: lies in DST" in capsys.readouterr().err
+    assert not target.exists()
+
+
 def test_options_reach_the_conversion(tmp_path, capsys):
     source = copy_of("bert_mindspore", tmp_path)
     (source / "vocab.txt").rename(tmp_path / "words.txt")
@@ -51,6 +75,8 @@ def test_options_reach_the_conversion(tmp_path, capsys):
     assert main(command) == 1
     assert "is there already" in capsys.readouterr().err
     assert main([*command, "--overwrite"]) == 0
+    assert main([*command, "--overwrite", "--head", "token_classification"]) == 1
+    assert "--head token_classification: no classifier" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["tinybert", "nezha_tf"])

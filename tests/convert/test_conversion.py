@@ -260,18 +260,51 @@ def test_a_dry_run_reports_and_writes_nothing(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["nezha_tf"]
 
 
-def test_a_folder_that_is_there_is_kept_unless_told(tmp_path: Path) -> None:
+def test_a_model_folder_that_is_there_is_kept_unless_told(tmp_path: Path) -> None:
     source = copy_of("bert", tmp_path)
     (tmp_path / "ours").mkdir()
+    convert(source, tmp_path / "ours")
     (tmp_path / "ours" / "precious").write_text("x")
     with pytest.raises(UserError, match="ours: is there already.*--overwrite"):
         convert(source, tmp_path / "ours")
     assert (tmp_path / "ours" / "precious").is_file()
     convert(source, tmp_path / "ours", overwrite=True)
     assert not (tmp_path / "ours" / "precious").exists()
-    for inside in (source, source / "model.safetensors"):
-        with pytest.raises(UserError, match="holds the source"):
-            convert(inside, source, overwrite=True)
+
+
+def test_what_is_no_model_folder_is_never_replaced(tmp_path: Path) -> None:
+    source, kept = copy_of("bert", tmp_path), tmp_path / "work" / "precious"
+    kept.parent.mkdir()
+    kept.write_text("x")
+    for target in (kept.parent, kept):
+        with pytest.raises(UserError, match=f"{target.name}: what is there is no model folder .no config.json"):
+            convert(source, target, overwrite=True)
+    assert kept.read_text() == "x"
+
+
+def test_a_target_that_holds_what_is_read_is_refused(tmp_path: Path) -> None:
+    run = tmp_path / "models" / "run"
+    source = copy_of("bert", run).rename(run / "model")
+    before = sorted(tmp_path.rglob("*"))
+    for given in (run, source, source / "model.safetensors"):
+        for target in (source, run, run.parent):
+            with pytest.raises(UserError, match=f"{target.name}: is the source itself, or holds it"):
+                convert(given, target, overwrite=True)
+    target = copy_of("nezha_k8", tmp_path)
+    for name, key in (("vocab.txt", "vocabulary"), ("config.json", "configuration")):
+        option = {"vocabulary" if key == "vocabulary" else "config": target / name}
+        with pytest.raises(UserError, match=f"nezha_k8: is the {key} itself, or holds it"):
+            convert(source, target, overwrite=True, **option)
+    assert sorted(path for path in tmp_path.rglob("*") if target not in (path, *path.parents)) == before
+
+
+def test_a_link_to_the_source_in_the_target_is_kept(tmp_path: Path) -> None:
+    """So lies what the Hugging Face hub downloads."""
+    folder = copy_of("bert", tmp_path)
+    weights = (folder / "model.safetensors").rename(tmp_path / "blob")
+    (folder / "model.safetensors").symlink_to(weights)
+    with pytest.raises(UserError, match="bert: is the source itself, or holds it"):
+        convert(folder, folder, overwrite=True)
 
 
 def test_a_failure_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,9 @@ import pytest
 from checkpoints import copy_of
 
 from ms_plm.common.errors import UserError
-from ms_plm.convert import Choices, convert
+from ms_plm.convert import Choices, Report, convert
+from ms_plm.convert.planning import make_plan
+from ms_plm.convert.source import open_source
 
 
 def _rows(report) -> dict:
@@ -48,6 +50,26 @@ def test_missing_unexpected_and_misshaped_tensors_are_all_listed(tmp_path: Path)
     assert "Missing: encoder.layer.1.output.dense.bias." in message
     assert "Unexpected: bert/encoder/layer_0/adapter/kernel." in message
     assert "encoder.layer.0.intermediate.dense.bias is [23], expected [24]" in message
+
+
+def test_none_of_many_is_left_out_of_the_list_and_of_the_report(tmp_path: Path) -> None:
+    def damage(tensors: dict) -> None:
+        for name in [name for name in tensors if "/output/dense/" in name or "/layer_1/attention/self/key/" in name]:
+            del tensors[name]
+        tensors |= {f"bert/encoder/layer_{n}/adapter/kernel": np.zeros((3, 3), np.float32) for n in (0, 1, 2, 5)}
+
+    report = Report("x")
+    with pytest.raises(UserError) as raised:
+        convert(copy_of("nezha_tf", tmp_path, damage), None, report=report)
+    message = str(raised.value)
+    assert "encoder.layer.N.output.dense.weight (N = 0-1)" in message
+    assert "Missing: encoder.layer.N.attention.output.dense.weight (N = 0-1), " in message
+    assert "encoder.layer.1.attention.self.key.bias. Unexpected: " in message
+    assert "Unexpected: bert/encoder/layer_N/adapter/kernel (N = 0-2, 5)." in message
+    assert " more" not in message
+    assert len(report.missing) == 10
+    assert report.unexpected == [f"bert/encoder/layer_{n}/adapter/kernel" for n in (0, 1, 2, 5)]
+    assert {row.reason for row in report.rows if "adapter" in row.source} == {"the encoder has no such part"}
 
 
 def test_one_tensor_too_many_is_enough(tmp_path: Path) -> None:
@@ -219,8 +241,57 @@ def test_keys_that_say_nothing_about_the_model_are_named(tmp_path: Path) -> None
     ],
 )
 def test_the_class_of_transformers_follows_from_the_tensors(tmp_path: Path, name, said, expected: str) -> None:
-    from ms_plm.convert.planning import make_plan
-    from ms_plm.convert.source import open_source
-
     config = {"architectures": [said]} if said else {}
     assert make_plan(open_source(copy_of(name, tmp_path, **config)), Choices()).architecture == expected
+
+
+def _fine_tuned(tensors: dict) -> None:
+    """As TensorFlow's scripts for texts and for tags alike save it."""
+    for name in [name for name in tensors if name.startswith("cls/")]:
+        del tensors[name]
+    tensors["output_weights"], tensors["output_bias"] = np.ones((5, 16), np.float32), np.ones(5, np.float32)
+
+
+def test_a_classifier_that_may_be_for_texts_or_tags_is_one_for_texts_unless_told(tmp_path: Path) -> None:
+    source = open_source(copy_of("nezha_tf", tmp_path, _fine_tuned))
+    plan = make_plan(source, Choices())
+    assert plan.architecture == "NezhaForSequenceClassification"
+    note = "classifier taken as one of whole texts; for tags: --head token_classification; for multiple choice"
+    assert any(text.startswith(note) for text in plan.report.notes)
+    told = make_plan(source, Choices(head="token_classification"))
+    assert told.architecture == "NezhaForTokenClassification"
+    assert not any("classifier taken" in text for text in told.report.notes)
+
+
+def test_a_classifier_that_the_configuration_or_the_tensors_tell_has_no_note(tmp_path: Path) -> None:
+    def drop(tensors: dict) -> None:
+        for name in [name for name in tensors if "pooler" in name]:
+            del tensors[name]
+
+    said = copy_of("dynabert", tmp_path, architectures=["BertForTokenClassification"])
+    for folder in (said, copy_of("dynabert", tmp_path / "b", drop)):
+        plan = make_plan(open_source(folder), Choices())
+        assert plan.architecture == "BertForTokenClassification"
+        assert not any("classifier taken" in text for text in plan.report.notes)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("dynaroberta", "--head token_classification: the classifier's tensors are those of sequence_classification"),
+        ("bert", "--head token_classification: no classifier can be taken from it"),
+    ],
+)
+def test_a_head_that_the_tensors_cannot_be_is_refused(tmp_path: Path, name: str, expected: str) -> None:
+    with pytest.raises(UserError, match=expected):
+        convert(copy_of(name, tmp_path), None, choices=Choices(head="token_classification"))
+
+
+@pytest.mark.parametrize("name", ["crf_loss/transitions", "bidirectional_lstm/fw/kernel", "bert/lstm.weight_ih_l0"])
+def test_a_classifier_beside_an_lstm_or_a_crf_is_refused_with_the_reason(tmp_path: Path, name: str) -> None:
+    def add(tensors: dict) -> None:
+        _fine_tuned(tensors)
+        tensors[name] = np.zeros((5, 5), np.float32)
+
+    with pytest.raises(UserError, match=f"works together with {name}. .*neither LSTM nor CRF.*other tags"):
+        convert(copy_of("nezha_tf", tmp_path, add), None)

@@ -111,6 +111,7 @@ def test_state_of_tensorflow_optimizers_is_left_out(name: str) -> None:
         ("bert.bert.dense.weight", "pooler.dense.weight"),
         ("bert.dense.weight", "classifier.weight"),
         ("bert.dense_1.bias", "classifier.bias"),
+        ("bert.dense1.weight", "qa_outputs.weight"),
         ("bert.cls1.layernorm.gamma", "cls.predictions.transform.LayerNorm.weight"),
         ("bert.cls1.output_bias", "cls.predictions.bias"),
         ("bert.cls2.dense.bias", "cls.seq_relationship.bias"),

@@ -131,6 +131,14 @@ def test_labels_are_numbered_where_they_are_not_named(tmp_path: Path) -> None:
         plan_of(copy_of("dynabert", tmp_path / "c", id2label={"0": "yes", "1": "no"}))
 
 
+def test_labels_may_be_named_by_label2id_alone(tmp_path: Path) -> None:
+    plan = plan_of(copy_of("dynabert", tmp_path, label2id={"no": 1, "yes": 0, "perhaps": 2}))
+    assert plan.config.id2label == {0: "yes", 1: "no", 2: "perhaps"}
+    assert not any("not said anywhere" in note for note in plan.report.notes)
+    with pytest.raises(UserError, match="label2id has 2 entries, but classifier.weight .3, 16. has 3 rows"):
+        plan_of(copy_of("dynabert", tmp_path / "b", label2id={"yes": 0, "no": 1}))
+
+
 def test_another_family_in_the_configuration_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"model_type: .*'nezha' or 'roberta'.*found 'electra'"):
         plan_of(copy_of("tinybert", tmp_path, model_type="electra"))
