@@ -168,13 +168,13 @@ def test_files_are_short_enough_to_hold_one_thing():
     assert long == []
 
 
-@pytest.mark.parametrize("habit", ["sys.path", "import *", "pickle", "allow_pickle=True"])
+@pytest.mark.parametrize("habit", ["sys.path", "import *", "import pickle ", "from pickle ", "allow_pickle=True"])
 def test_habits_of_the_originals_stay_out(habit):
     """No path games, no wildcard imports, no pickle."""
     hits = []
     for path in sources("ms_plm", "ascend"):
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-            code = line.split("#")[0].replace("allow_pickle=False", "")
+            code = line.split("#")[0] + " "
             if habit in code and not code.strip().startswith(('"', "'")) and f"`{habit}" not in code:
                 hits.append(f"{path.relative_to(ROOT)}:{number}: {line.strip()}")
     if habit == "sys.path":  # these two hand their own path on to the child that they start

@@ -1,15 +1,18 @@
 """What becomes of sub-networks: cut out of a fine-tuned model, rewired, and after each stage of DynaBERT.
 
-Independent jobs, each a run folder of its own under --work: for every seed a fine-tuning, then the three stages. Jobs
-that are finished are not done again, one that was cut goes on; --minutes ends the call after the job that passes them.
-The table and the picture are made of the finished ones:
+Independent jobs, each a run folder of its own under --work: for every seed a fine-tuning, the three stages, and the
+fine-tuned model trained on by itself for as many epochs as the stages take. After each of them all sub-networks are
+evaluated, whatever it trains. Jobs that are finished are not done again, one that was cut goes on; --minutes ends the
+call after the job that passes them. The table and the picture are made of the seeds that have everything so far:
 
     python tools/compare_elastic.py sst2 --model MODEL --data DATA/glue/SST-2 --work work
 
-MODEL is a pretrained model folder of 6 layers. The dev set is scored whole; every column is a mean over seeds with its
-standard error. cut: the first heads, neurons and layers of the fine-tuned model. rewired: the same once they are in the
-order of their importance. Then after the width stage, after width and depth, after the final fine-tuning; the result of
-a stage is its evaluation with the best mean over all sub-networks.
+MODEL is a pretrained model folder of 6 layers. The dev set is scored whole; every column is a mean over the same seeds
+with its standard error. cut: the first heads, neurons and layers of the fine-tuned model. rewired: the same once they
+are in the order of their importance. Then after the width stage, after width and depth, after the final fine-tuning;
+the result of a stage is its evaluation with the best mean over the sub-networks that it trains. trained on: the first
+heads, neurons and layers of the fine-tuned model after so many more epochs on the labels, at the rate of the final
+fine-tuning; its result, like that of the fine-tuning, is the evaluation at which the whole model was best.
 """
 
 from __future__ import annotations
@@ -17,25 +20,30 @@ from __future__ import annotations
 import argparse
 import statistics
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-import mindspore as ms
-from _jobs import Jobs, figures_of, is_finished, shown
+from _jobs import Jobs, shown
 
 from ms_plm.common.files import read_json, write_json
 from ms_plm.config.loading import load_recipe
+from ms_plm.config.model import ModelConfig
+from ms_plm.config.precision import policy_for
+from ms_plm.config.recipe import Recipe
 from ms_plm.data.buckets import padded_lengths
 from ms_plm.elastic.figures import cost, point
 from ms_plm.elastic.search.masked import MaskedEvaluator
-from ms_plm.elastic.subnetworks import SubNetwork, grid
+from ms_plm.elastic.subnetworks import grid
 from ms_plm.elastic.training import put_in_order
-from ms_plm.kernels import Call, Kernels
-from ms_plm.models.folder import open_folder
+from ms_plm.models.folder import ModelFolder, assign_weights, open_folder
 from ms_plm.pictures.canvas import save_figure
 from ms_plm.pictures.tradeoff import tradeoff_figure
 from ms_plm.training.finetuning import TaskData
+from ms_plm.training.hardware import open_device
 from ms_plm.training.loop import stop_signals
+from ms_plm.training.parallel import Parallel
+from ms_plm.training.session import Context
 
 WIDTHS, DEPTHS = (1.0, 0.75, 0.5, 0.25), (1.0, 0.67, 0.5)
 PLAIN = {
@@ -44,8 +52,14 @@ PLAIN = {
 }
 """How the model is fine-tuned before it becomes elastic."""
 STAGES = ("width", "depth", "final")
-CUT = "cut.json"
-"""Beside a fine-tuned model: the figures of its parts, as they are and rewired."""
+COLUMNS = {"plain": ("cut", "rewired"), **{stage: (stage,) for stage in STAGES}, "on": ("trained on",)}
+"""What is evaluated of the model of each job."""
+PARTS = "parts.json"
+"""In a run folder: the figures of all sub-networks of its model, by column."""
+METRIC = "accuracy"
+
+Columns = dict[str, dict[str, dict[str, float]]]
+"""Column -> seed -> sub-network -> figure."""
 
 
 class Comparison:
@@ -59,79 +73,120 @@ class Comparison:
     def __init__(self, args: argparse.Namespace, signals: Sequence[str]) -> None:
         self.args, self.work = args, args.work / args.task
         common = {"impl.device": "cpu", "impl.precision": args.precision, "log.every": 50}
-        self.jobs = Jobs(self.work, args.minutes, {**common, "data.folder": str(args.data)}, signals)
+        self.common = {**common, "data.folder": str(args.data.resolve())}
+        self.jobs = Jobs(self.work, args.minutes, self.common, signals)
+        self.evaluator: MaskedEvaluator | None = None
 
     def seed(self, seed: int) -> None:
         """Everything of a seed, as far as the time goes."""
-        rate = {"train.optimizer.learning_rate": self.args.plain_rate, "train.batch": 32}
-        plain = {**PLAIN[self.args.task], **rate, "model.from": str(self.args.model), "train.seed": seed}
-        source = self.jobs.run(f"plain/{seed}", "bert_base_sst2", plain)
-        if source and not (source.parent / CUT).is_file() and not self.jobs.is_late():
-            write_json(source.parent / CUT, self.cut(source, seed))
+        rate = {"train.optimizer.learning_rate": self.args.plain_rate, "train.batch": 32, "train.seed": seed}
+        plain = {**PLAIN[self.args.task], **rate, "model.from": str(self.args.model.resolve())}
+        source = tuned = self.run("plain", seed, "bert_base_sst2", plain)
         for stage in STAGES:
             if source is None:
                 return
-            teacher = {} if stage == "final" else {"method.teacher.from": str(source)}
-            changes = {**teacher, "model.from": str(source), "train.seed": seed}
-            if self.args.epochs:
-                changes["train.epochs"] = self.args.epochs
-            source = self.jobs.run(f"{stage}/{seed}", f"dynabert_small_{self.args.task}_{stage}", changes)
+            source = self.run(stage, seed, self.recipe(stage), self.changes(stage, source, seed))
+        if source is not None:
+            self.run("on", seed, "bert_base_sst2", {**plain, **self.longer(tuned, seed), "model.from": str(tuned)})
 
-    def cut(self, folder: Path, seed: int) -> dict[str, dict[str, float]]:
-        """Figures of the parts of a fine-tuned model: as they are, and with heads and neurons in order."""
-        ms.set_device("CPU")
-        ms.set_context(mode=0)
-        changes = {"data.folder": str(self.args.data), "train.seed": seed, "model.from": str(folder)}
-        recipe = load_recipe(f"dynabert_small_{self.args.task}_width", {**changes, "method.teacher.from": str(folder)})
+    def recipe(self, stage: str) -> str:
+        """The name of a stage's recipe."""
+        return f"dynabert_small_{self.args.task}_{stage}"
+
+    def changes(self, stage: str, source: Path, seed: int) -> dict[str, Any]:
+        """What a stage that goes on from a model has otherwise than its recipe."""
+        teacher = {} if stage == "final" else {"method.teacher.from": str(source)}
+        epochs = {"train.epochs": self.args.epochs} if self.args.epochs else {}
+        return {**teacher, **epochs, "model.from": str(source), "train.seed": seed}
+
+    def longer(self, tuned: Path, seed: int) -> dict[str, Any]:
+        """As many epochs as all stages take, at the rate of the last one."""
+        stages = [load_recipe(self.recipe(stage), self.changes(stage, tuned, seed)).train for stage in STAGES]
+        rate = stages[-1].optimizer.learning_rate
+        return {"train.epochs": sum(train.epochs for train in stages), "train.optimizer.learning_rate": rate}
+
+    def run(self, job: str, seed: int, recipe: str, changes: Mapping[str, Any]) -> Path | None:
+        """The model of a job, evaluated; None: the time is up."""
+        model = self.jobs.run(f"{job}/{seed}", recipe, dict(changes))
+        if model is not None and not (model.parent / PARTS).is_file():
+            if self.jobs.is_late():
+                return None
+            write_json(model.parent / PARTS, self.figures(model, COLUMNS[job], seed))
+        return model
+
+    def figures(self, folder: Path, columns: Sequence[str], seed: int) -> dict[str, dict[str, float]]:
+        """Of all sub-networks of a model; for the column `rewired` its heads and neurons are put in order first."""
         opened = open_folder(folder)
-        data = TaskData.open(recipe).numbered_as(opened.config.labels)
-        model = opened.build(data.kind.head, kernels=Kernels(Call(training=True)))
-        held_out, parts = data.held_out(opened.tokenizer), grid(model.config, WIDTHS, DEPTHS)
-        lengths = padded_lengths(next(iter(held_out.values()))[1].rows.lengths, 2)
-        found = {}
-        for name in ("cut", "rewired"):
-            if name == "rewired":
-                put_in_order(recipe, data, model, opened.tokenizer)
-            evaluator = MaskedEvaluator(model, data.kind, held_out, lengths, 32)
-            found[name] = {part.name: evaluator.figures(part)["metric"] for part in parts}
+        context = opened_context(
+            load_recipe(self.recipe("width"), {**self.common, **self.changes("width", folder, seed)})
+        )
+        data = TaskData.open(context.recipe).numbered_as(opened.config.labels)
+        if self.evaluator is None:
+            self.evaluator = evaluator_of(context, opened, data)
+        model, found = self.evaluator.model, {}
+        assign_weights(model, opened.weights)
+        for column in columns:
+            if column == "rewired":
+                put_in_order(context, data, model, opened.tokenizer)
+            parts = grid(model.config, WIDTHS, DEPTHS)
+            found[column] = {part.name: self.evaluator.figures(part)[METRIC] for part in parts}
         return found
 
 
-def parts_of(work: Path) -> tuple[SubNetwork, ...]:
-    """The sub-networks of the table."""
-    folder = next(iter(sorted(work.glob("plain/*/model"))))
-    return grid(open_folder(folder).config, WIDTHS, DEPTHS)
+def opened_context(recipe: Recipe) -> Context:
+    """Where a recipe runs, in this process."""
+    device = open_device(recipe.impl)
+    policy = policy_for(recipe.impl.precision, device.name, device.chip)
+    return Context(recipe, device, policy, Parallel(recipe.impl.parallel, device.name))
 
 
-def collected(work: Path, metric: str) -> dict[str, dict[str, list[float]]]:
-    """Column -> sub-network -> values over seeds; sub-networks that a stage does not train are absent."""
-    columns: dict[str, dict[str, list[float]]] = {name: {} for name in ("cut", "rewired", *STAGES)}
-    for path in sorted(work.glob(f"plain/*/{CUT}")):
-        for name, values in read_json(path).items():
-            for part, value in values.items():
-                columns[name].setdefault(part, []).append(value)
-    for stage in STAGES:
-        for folder in filter(is_finished, sorted(work.glob(f"{stage}/*"))):
-            for name, value in figures_of(folder).items():
-                if name.startswith(f"{metric}["):
-                    columns[stage].setdefault(name[len(metric) + 1 : -1], []).append(value)
-    return columns
+def evaluator_of(context: Context, opened: ModelFolder, data: TaskData) -> MaskedEvaluator:
+    """Evaluates on the dev set what has the shape of a model, computed as training computes it."""
+    held_out = data.held_out(opened.tokenizer)
+    lengths = padded_lengths(next(iter(held_out.values()))[1].rows.lengths, 2)
+    return MaskedEvaluator(opened.build(data.kind.head, kernels=context.kernels()), data.kind, held_out, lengths, 32)
 
 
-def report(work: Path, metric: str) -> str:
-    """The table; the picture goes beside the runs."""
-    parts, columns = parts_of(work), collected(work, metric)
-    plain = [figures_of(path.parent)["metric"] for path in sorted(work.glob("plain/*/figures.json"))]
-    lines = [f"fine-tuned, {metric}: {shown(plain)} ({len(plain)} seeds)", ""]
+def collected(work: Path) -> Columns:
+    """What was evaluated, of the seeds that every column with any figures has: all means are over the same ones."""
+    columns: Columns = {name: {} for names in COLUMNS.values() for name in names}
+    for job in COLUMNS:
+        for path in sorted(work.glob(f"{job}/*/{PARTS}")):
+            for column, figures in read_json(path).items():
+                columns[column][path.parent.name] = figures
+    known = [set(seeds) for seeds in columns.values() if seeds]
+    shared = set.intersection(*known) if known else set()
+    return {name: {s: f for s, f in seeds.items() if s in shared} for name, seeds in columns.items()}
+
+
+def report(work: Path, length: int) -> str:
+    """The table and the differences that matter; the picture, at a length in tokens, goes beside the runs."""
+    columns = collected(work)
+    seeds = list(columns["cut"])
+    if not seeds:
+        return "no seed has its figures yet"
+    config = ModelConfig.load(work / "plain" / seeds[0] / "model")
+    parts = grid(config, WIDTHS, DEPTHS)
+    lines = [f"{METRIC}, mean ± standard error over seeds {', '.join(seeds)}; differences are taken seed by seed", ""]
     lines += [f"| width x depth | {' | '.join(columns)} |", "|---|" + "---:|" * len(columns)]
     for part in parts:
-        lines.append(f"| {part.name} | " + " | ".join(shown(c.get(part.name, [])) for c in columns.values()) + " |")
-    last = columns["final"]
-    if all(part.name in last for part in parts):
-        config = open_folder(next(iter(sorted(work.glob("plain/*/model"))))).config
-        costs = [cost(part, config, 64, "sequence_classification") for part in parts]
-        points = [point(p, c, {metric: statistics.fmean(last[p.name])}) for p, c in zip(parts, costs, strict=True)]
-        save_figure(tradeoff_figure(points, metric, ("parameters", "flops")), work / "tradeoff.png")
+        cells = [shown([figures[part.name] for figures in column.values()]) for column in columns.values()]
+        lines.append(f"| {part.name} | {' | '.join(cells)} |")
+    whole, smallest = parts[0].name, parts[-1].name
+    for part, column, base in (
+        (whole, "final", "cut"),
+        (whole, "final", "trained on"),
+        (smallest, "final", "cut"),
+        (smallest, "final", "rewired"),
+    ):
+        more = [figures[part] - columns[base][s][part] for s, figures in columns[column].items() if columns[base]]
+        lines.append(f"\n{part}, {column} minus {base}: {shown(more, '+')}")
+    if columns["final"]:
+        points = []
+        for part in parts:
+            figure = statistics.fmean(figures[part.name] for figures in columns["final"].values())
+            points.append(point(part, cost(part, config, length, "sequence_classification"), {METRIC: figure}))
+        save_figure(tradeoff_figure(points, METRIC, ("parameters", "flops")), work / "tradeoff.png")
     return "\n".join(lines)
 
 
@@ -151,7 +206,7 @@ def main() -> int:
         comparison = Comparison(args, signals)
         for seed in args.seeds:
             comparison.seed(seed)
-    print(report(comparison.work, "accuracy"))
+    print(report(comparison.work, PLAIN[args.task]["data.max_length"]))
     return 0
 
 

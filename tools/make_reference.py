@@ -1,6 +1,8 @@
 """Write what a model folder of ours computes on seeded inputs, for tools/check_transformers.py to compare with.
 
 python tools/make_reference.py runs/quickstart/model reference.npz
+
+The outputs are those of the head of pretraining, or of a classifier of texts or tokens where the folder has one.
 """
 
 from __future__ import annotations
@@ -11,6 +13,15 @@ from pathlib import Path
 import numpy as np
 
 import ms_plm
+from ms_plm.elastic.extraction import head_of
+from ms_plm.models.folder import open_folder
+
+OUTPUTS = {
+    "pretraining": {name: name for name in ("prediction_logits", "seq_relationship_logits")},
+    "sequence_classification": {"logits": "task_logits"},
+    "token_classification": {"logits": "task_logits"},
+}
+"""Head -> the name that transformers has for an output -> ours."""
 
 
 def make_inputs(vocabulary: int, specials: tuple[int, ...], pad: int, types: int, batch: int, length: int) -> dict:
@@ -29,14 +40,17 @@ def make_inputs(vocabulary: int, specials: tuple[int, ...], pad: int, types: int
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, help="model folder with masked-LM and next-sentence heads")
+    parser.add_argument("folder", type=Path, help="model folder with heads of pretraining, or a classifier")
     parser.add_argument("out", type=Path, help=".npz to write")
     parser.add_argument("--batch", type=int, default=3)
     parser.add_argument("--length", type=int, help="default: 48, or max_position_embeddings if that is less")
     args = parser.parse_args()
     from mindspore import Tensor
 
-    model, tokenizer = ms_plm.load(args.folder, head="pretraining")
+    head = head_of(open_folder(args.folder))
+    if head not in OUTPUTS:
+        raise SystemExit(f"{args.folder}: has the head {head}; expected one of {', '.join(OUTPUTS)}")
+    model, tokenizer = ms_plm.load(args.folder, head)
     config = model.config
     # transformers has position tables of this length also for NEZHA
     length = args.length or min(48, config.max_position_embeddings)
@@ -44,9 +58,9 @@ def main() -> None:
         config.vocab_size, tokenizer.special_ids, config.pad_token_id, config.type_vocab_size, args.batch, length
     )
     out = model(*(Tensor(array) for array in inputs.values()))
-    logits = {name: getattr(out, name).asnumpy() for name in ("prediction_logits", "seq_relationship_logits")}
+    logits = {name: getattr(out, ours).asnumpy() for name, ours in OUTPUTS[head].items()}
     np.savez(args.out, **inputs, **logits)
-    print(f"wrote {args.out}: prediction_logits {logits['prediction_logits'].shape}")
+    print(f"wrote {args.out}: {', '.join(f'{name} {value.shape}' for name, value in logits.items())}")
 
 
 if __name__ == "__main__":

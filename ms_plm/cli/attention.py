@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ms_plm.cli.model_folder import add_device_argument, find_model_folder, open_model
 from ms_plm.cli.picture_files import check_picture
-from ms_plm.common.errors import UsageError
+from ms_plm.common.errors import UsageError, about
 from ms_plm.common.files import replacing_file
 
 if TYPE_CHECKING:
@@ -26,8 +28,9 @@ examples:
   ms-plm attention runs/dynabert_base_sst2_final 'A fine film.' --subnetworks 1x1,0.5x1,0.25x0.5 --output sub.png
                                               parts of an elastic model, width x depth, side by side
 
-Layers and heads count from 0. A row is a token that looks, a column one that is looked at; rows add up to 1. All maps
-share one scale of colours. Tokens that no installed font can show stand as their ids.
+Layers and heads count from 0; layers of a sub-network have the numbers that they have in the whole. A row is a token
+that looks, a column one that is looked at; rows add up to 1. All maps share one scale of colours. Tokens that no
+installed font can show stand as their ids.
 """
 
 
@@ -82,8 +85,14 @@ def run(args: argparse.Namespace) -> int:
             raise UsageError(f"--{name}: {folder} has {name} 0 to {count - 1}, found {max(numbers)}.")
     from ms_plm.tasks.attention import attention_maps
 
-    shown = _parts(model, args.subnetworks) if args.subnetworks else {Path(args.folder).resolve().name: model}
-    found = {name: attention_maps(each, tokenizer, args.text, args.pair, args.length) for name, each in shown.items()}
+    count = model.config.num_hidden_layers
+    shown = {Path(args.folder).resolve().name: (model, range(count))}
+    if args.subnetworks:
+        with about(folder):
+            shown = _parts(model, args.subnetworks)
+    found = {}
+    for name, (each, layers) in shown.items():
+        found[name] = _numbered(attention_maps(each, tokenizer, args.text, args.pair, args.length), layers, count)
     maps = next(iter(found.values()))
     if args.json:
         _write_numbers(args, folder, found)
@@ -99,13 +108,22 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _parts(model: Model, shapes: list[tuple[float, float]]) -> dict[str, Model]:
-    """Sub-networks by their names."""
+def _parts(model: Model, shapes: list[tuple[float, float]]) -> dict[str, tuple[Model, Sequence[int]]]:
+    """Sub-networks by their names, with the numbers of their layers in the whole."""
     from ms_plm.elastic.parts import view
     from ms_plm.elastic.subnetworks import SubNetwork
 
     parts = [SubNetwork.of(model.config, *shape) for shape in shapes]
-    return {part.name: view(model, part) for part in parts}
+    return {part.name: (view(model, part), part.layers) for part in parts}
+
+
+def _numbered(maps: AttentionMaps, layers: Sequence[int], count: int) -> AttentionMaps:
+    """The maps of these layers out of so many, each in its place; NaN for those that are left out."""
+    import numpy as np
+
+    probabilities = np.full((count, *maps.probabilities.shape[1:]), np.nan, np.float32)
+    probabilities[list(layers)] = maps.probabilities
+    return replace(maps, probabilities=probabilities)
 
 
 def _write_numbers(args: argparse.Namespace, folder: Path, found: dict[str, AttentionMaps]) -> None:
@@ -133,6 +151,7 @@ def _chosen(args: argparse.Namespace, maps: AttentionMaps) -> dict:
         [number for number in (range(count) if wanted is None else wanted) if number < count]
         for wanted, count in zip((args.layers, args.heads), maps.probabilities.shape[:2], strict=True)
     )
+    layers = [layer for layer in layers if not np.isnan(maps.probabilities[layer]).all()]
     chosen = [[maps.probabilities[layer, head] for head in heads] for layer in layers]
     probabilities = [[None if np.isnan(m).all() else m.tolist() for m in row] for row in chosen]
     return {"layers": layers, "heads": heads, "probabilities": probabilities}

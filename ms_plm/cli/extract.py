@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from ms_plm.cli.model_folder import find_model_folder, quiet
-from ms_plm.common.errors import UsageError, UserError
+from ms_plm.common.errors import UsageError, about
 
 NAME = "extract"
 HELP = "take a sub-network out of an elastic model (DynaBERT): a smaller, ordinary model folder"
@@ -16,7 +16,8 @@ examples:
   ms-plm evaluate half glue/SST-2        what it is worth; train on with ms-plm run RECIPE model.from=half
 
 A width keeps the first heads and neurons of every layer (recipes of kind elastic put the most important ones first), a
-depth keeps layers floor(i / depth): of 12 at 0.75 all but 3, 7 and 11. Layers count from 0.
+depth keeps layers floor(i / depth): of 12 at 0.75 all but 3, 7 and 11. A depth within 0.01 of a whole number of layers
+means that number: 0.67 of 6 keeps 0, 1, 3 and 4, as 4/6 does. Layers count from 0.
 """
 
 
@@ -53,14 +54,12 @@ def run(args: argparse.Namespace) -> int:
     from ms_plm.elastic.subnetworks import SubNetwork
 
     config = ModelConfig.load(folder)
-    try:
+    with about(folder):
         if any(lists):
             part = SubNetwork.listed(config, *lists)
         else:
             share = [1.0 if value is None else value for value in (args.width, args.depth)]
             part = SubNetwork.of(config, *share)
-    except UserError as error:
-        raise UserError(f"{folder}: {error}") from error
     with quiet():
         found = extract(folder, args.output, part, args.overwrite)
     print(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ms_plm.cli.model_folder import add_device_argument, find_model_folder, head_of, open_model, quiet, trained_limits
 from ms_plm.cli.picture_files import check_picture
 from ms_plm.cli.task_files import labels_of, task_and_files
-from ms_plm.common.errors import UsageError, UserError
+from ms_plm.common.errors import UsageError, UserError, about
 from ms_plm.common.files import write_json
 
 if TYPE_CHECKING:
@@ -115,7 +115,8 @@ def _search(
     known = (model.config.provenance or {}).get("elastic") or {}
     widths = args.widths or tuple(known.get("widths") or (1.0, 0.75, 0.5, 0.25))
     depths = args.depths or tuple(known.get("depths") or (1.0,))
-    parts = grid(model.config, widths, depths)
+    with about(folder):
+        parts = grid(model.config, widths, depths)
     length = args.length or limits.max_length
     seconds = None
     if args.latency or args.max_latency_ms:
@@ -140,7 +141,7 @@ class _Seconds:
             self.known = measured(model, tokenizer, parts, length, args.rounds)
         shapes = {part.name: part.config(model.config) for part in parts}
         self.line = LatencyLine.through(shapes, self.known, length, model.head)
-        print(f"latency of others is told by a line that is off by at most {self.line.error:.0%} on those measured.")
+        print(f"latency of others is told by a line {self.line.quality}.")
 
     def __call__(self, part: SubNetwork) -> float:
         if part.name in self.known:

@@ -22,9 +22,9 @@ class RewireSection(Section):
     """Before training, heads and neurons are put in the order of their importance (DynaBERT, 2.1)."""
 
     on: Literal["train", "dev", "none"] = Field(
-        "train",
-        description="which examples tell; dev, as DynaBERT's code does, leaks into what is measured; none: "
-        "leave the order as it is",
+        "none",
+        description="which examples tell: train; dev, as DynaBERT's code does, which leaks into what is measured; "
+        "none: leave the order as it is",
     )
     rows: int | None = Field(1024, gt=0, description="so many examples, drawn by train.seed; null: all")
     batch: int = Field(32, gt=0, description="examples whose gradient is taken at a time")
@@ -39,7 +39,7 @@ class ElasticTeacherSection(TeacherSection):
     width: Literal["full", "same"] = Field(
         "full",
         description="which part of it: the whole width, or as much as the sub-network that learns has; same is "
-        "for a teacher that is elastic in width",
+        "for a teacher that was trained at these widths",
     )
 
 
@@ -51,9 +51,9 @@ class ElasticMethod(Section):
     subnetworks: tuple[SubNetworkSection, ...] = Field(
         (), description="more of them, layer by layer; the whole model is always one"
     )
-    rewire: RewireSection = RewireSection(on="none")
+    rewire: RewireSection = RewireSection()
     teacher: ElasticTeacherSection | None = Field(None, description="default: none, only labels are learned")
-    losses: LossesSection = LossesSection(labels=1.0)
+    losses: LossesSection = Field(LossesSection(labels=1.0), description="default: labels alone")
 
     @property
     def parity(self) -> Literal["none"]:

@@ -9,10 +9,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ms_plm.common.errors import UserError
 from ms_plm.elastic.parts import extracted
 from ms_plm.elastic.subnetworks import SubNetwork
-from ms_plm.models.folder import ModelFolder, open_folder, save
+from ms_plm.models.folder import ModelFolder, check_new_folder, open_folder, save
 from ms_plm.models.names import task_head
 from ms_plm.tasks.questions import THRESHOLD
 from ms_plm.training.throughput import encoder_parameters
@@ -38,12 +37,9 @@ def check_target(folder: Path, target: Path, overwrite: bool) -> None:
     """Whether a part of `folder` may be written to `target`.
 
     Raises:
-        UserError: it is or holds the elastic model, or is there already and not to be replaced.
+        UserError: see `check_new_folder`.
     """
-    if folder.resolve().is_relative_to(target.resolve()):
-        raise UserError(f"{target}: is the elastic model itself, or holds it; choose another folder.")
-    if target.exists() and any(target.iterdir() if target.is_dir() else [target]) and not overwrite:
-        raise UserError(f"{target}: is there already. Choose another folder, or --overwrite.")
+    check_new_folder(target, {"the elastic model": folder}, overwrite)
 
 
 def extract(
@@ -94,10 +90,11 @@ def _warn_untrained(part: SubNetwork, trained: Any, folder: Path) -> None:
         return
     if not trained:
         log.warning(
-            "%s: was not trained to work in parts (recipes of kind elastic do that); what is taken needs training",
+            "%s: does not say that it was trained to work in parts (provenance.elastic of its config.json, which "
+            "recipes of kind elastic write); if it was not, what is taken needs training",
             folder,
         )
-    elif not (_among(part.width, trained.get("widths", ())) and _among(part.depth, trained.get("depths", ()))):
+    elif not (among(part.width, trained.get("widths", ())) and among(part.depth, trained.get("depths", ()))):
         log.warning(
             "%s: was trained at widths %s and depths %s; %s is none of these and may be worse than its neighbours",
             folder,
@@ -107,5 +104,6 @@ def _warn_untrained(part: SubNetwork, trained: Any, folder: Path) -> None:
         )
 
 
-def _among(share: float, known: Iterable[float]) -> bool:
+def among(share: float, known: Iterable[float]) -> bool:
+    """Whether a share is one of these, up to how many digits it is written with."""
     return any(math.isclose(share, one, abs_tol=1e-3) for one in known)

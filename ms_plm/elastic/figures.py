@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import statistics
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +18,10 @@ from ms_plm.pictures.canvas import can_draw, save_figure
 from ms_plm.pictures.tradeoff import Point, tradeoff_figure
 from ms_plm.tasks.kind import TaskKind
 from ms_plm.tasks.runner import TaskEvaluator
+from ms_plm.training.log import duration
 from ms_plm.training.throughput import encoder_parameters
 
+log = logging.getLogger(__name__)
 PICTURE = "subnetworks.png"
 
 
@@ -33,10 +37,15 @@ class ElasticEvaluator:
     def __init__(self, parts: Sequence[SubNetwork], models: Sequence[Model], kind: TaskKind, *arguments: Any) -> None:
         self.parts, self.decides, self.head = parts, kind.task.metrics[0], kind.head
         self.evaluators = [TaskEvaluator(model, kind, *arguments) for model in models]
+        self._compiled = False
 
     def figures(self) -> dict[str, float]:
         """Of the whole model, the first part; then of each the figure that decides; `metric` is the mean of these."""
+        started = time.monotonic()
         found = [evaluator.figures() for evaluator in self.evaluators]
+        if not self._compiled:
+            log.info("compiled and ran the first evaluation in %s", duration(time.monotonic() - started))
+            self._compiled = True
         each = {self._key(part): figures[self.decides] for part, figures in zip(self.parts, found, strict=True)}
         return {**found[0], **each, "metric": statistics.fmean(each.values())}
 
@@ -49,18 +58,14 @@ class ElasticEvaluator:
     def _key(self, part: SubNetwork) -> str:
         return f"{self.decides}[{part.name}]"
 
-    def draw(self, folder: Path, config: ModelConfig, length: int) -> None:
-        """`subnetworks.png`: the figure that decides over parameters and FLOPs, into a run folder.
-
-        The process that calls this evaluates by itself; the others need not take part.
-        """
+    def draw(self, folder: Path, config: ModelConfig, length: int, figures: Mapping[str, float]) -> None:
+        """`subnetworks.png`: the figure that decides, of those that `figures` gave, over parameters and FLOPs."""
         if not can_draw("picture of the sub-networks"):
             return
-        points = []
-        for part, evaluator in zip(self.parts, self.evaluators, strict=True):
-            alone = evaluator.by_itself()
-            figure = alone.figures()[self.decides]
-            points.append(point(part, cost(part, config, length, self.head), {self.decides: figure}))
+        points = [
+            point(part, cost(part, config, length, self.head), {self.decides: figures[self._key(part)]})
+            for part in self.parts
+        ]
         save_figure(tradeoff_figure(points, self.decides, ("parameters", "flops")), folder / PICTURE)
 
 

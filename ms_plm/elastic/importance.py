@@ -16,6 +16,7 @@ import numpy as np
 from mindspore import ParameterTuple, Tensor, nn, ops
 from tqdm import tqdm
 
+from ms_plm.common.errors import UserError
 from ms_plm.data.buckets import LabelledSamples, in_order
 from ms_plm.elastic.rewiring import Importance
 from ms_plm.tasks.kind import TaskLoss
@@ -74,6 +75,9 @@ def importance(
         accumulate: `none`: of each batch's own gradient. `original`: of the sum of the gradients so far, which
             DynaBERT's code never sets to zero.
         scale: of the loss while it is differentiated, where half precision needs it.
+
+    Raises:
+        UserError: no sample counts, or what is found is not finite.
     """
     effects, layers = _Effects(loss), len(loss.model.encoder.layers)
     effects.set_train(False)
@@ -94,5 +98,16 @@ def importance(
             found = so_far
         sizes = [np.abs(value) for value in found]
         totals = sizes if totals is None else [a + b for a, b in zip(totals, sizes, strict=True)]
+    if totals is None:
+        raise UserError(
+            f"method.rewire: none of the {len(samples)} samples that it looks at counts in the loss (they have no "
+            "label, or the weight 0), so nothing says which heads and neurons matter. Look at more of them "
+            "(method.rewire.rows), or at another set (method.rewire.on)."
+        )
+    if not all(np.isfinite(value).all() for value in totals):
+        raise UserError(
+            "method.rewire: the importance of heads and neurons is not finite: half precision overflowed, or the "
+            "weights of model.from are not finite. Set impl.precision to bf16 or fp32, or take another model."
+        )
     heads, into, out = totals[:layers], totals[layers : 2 * layers], totals[2 * layers :]
     return Importance(heads, [a + b for a, b in zip(into, out, strict=True)])

@@ -13,7 +13,7 @@ from ms_plm.models.model import Model
 
 @dataclass(frozen=True)
 class Importance:
-    """What leaving out a head or a neuron would change of the loss, to first order; float64.
+    """What leaving out a head or a neuron would change of the loss, to first order; floats.
 
     Attributes:
         heads: `[N]` of every layer.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,7 +12,7 @@ from ms_plm.config.model import ModelConfig
 
 _LAYER = "encoder.layers."
 _NEAR = 0.01
-"""Of a head: a share written with few digits (0.3333 of 12 is 3.9996) means the number it is near to."""
+"""Of a head, or of all layers: a share written with few digits (0.3333, 0.67) means the whole number it is near to."""
 
 
 @dataclass(frozen=True)
@@ -37,9 +38,9 @@ class SubNetwork:
     def of(cls, config: ModelConfig, width: float = 1.0, depth: float = 1.0) -> SubNetwork:
         """The first heads and neurons of every layer, and layers floor(i / depth) (DynaBERT's code, modeling_bert.py).
 
-        Of H heads `width H` are kept, and the same share of the neurons; of L layers the nearest number to `depth L`,
-        and floor(i L / that number), so that 0.67 of 6 layers leaves out every third, as 2/3 does. The last layer is
-        the first to go.
+        Of H heads `width H` are kept, and the same share of the neurons; of L layers n, the nearest number to
+        `depth L`. Where n / L is within 0.01 of the depth, that is what was meant: 0.67 of 6 layers leaves out every
+        third, as 2/3 does. The last layer is the first to go.
 
         Raises:
             UserError: this share of the heads is no whole number, or none; no layer is left; the model is already a
@@ -59,7 +60,8 @@ class SubNetwork:
             raise UserError(
                 f"depth {depth:g}: leaves {max(0, count)} of {layers} layers; expected {1 / layers:.2g} to 1."
             )
-        chosen = tuple(number * layers // count for number in range(count))
+        near = abs(count / layers - depth) <= _NEAR
+        chosen = tuple(i * layers // count if near else math.floor(i / depth) for i in range(count))
         neurons = kept * config.intermediate_size // heads
         name = f"{width:.4g}x{depth:.4g}"
         return cls(name, chosen, (kept,) * count, (neurons,) * count, width, depth)

@@ -28,7 +28,8 @@ def attention_figure(
     All maps share one scale of colours, `root_scale`, so that weak attention shows as well.
 
     Args:
-        models: a title and probabilities `[layers, heads, S, S]` for each; NaN where a layer has fewer heads.
+        models: a title and probabilities `[layers, heads, S, S]` for each; NaN where a layer has fewer heads, or is
+            left out.
         tokens: names, `S` of them; those that no installed font can show become their ids.
         ids: of the tokens.
         layers, heads: numbers from 0 that are shown of each model, as far as it has them; None: all. One of each: the
@@ -70,7 +71,7 @@ def _overview(chosen: Sequence[tuple[str, np.ndarray, list[int], list[int]]]) ->
                 if column == 0:
                     axes.set_ylabel(f"layer {layer}" if row == 0 else f"{layer}", fontsize=7, labelpad=2)
                 if np.isnan(maps[layer, head]).all():
-                    axes.set_frame_on(False)  # this layer has fewer heads
+                    axes.set_frame_on(False)  # this layer has fewer heads, or is left out
                 else:
                     image = axes.imshow(maps[layer, head], cmap="viridis", norm=root_scale(), aspect="auto")
         left += own

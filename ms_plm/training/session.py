@@ -57,8 +57,8 @@ class Job:
         keep_best: the result is the best checkpoint's model, not the last one's.
         facts: more to be recorded with checkpoints and in config.json.
         titles: of figures, for the report.
-        show: draws what the result does into the run folder; called once the model holds the result's weights, by the
-            first process alone.
+        show: draws what the result does into the run folder, given its figures; called once the model holds the
+            result's weights, by the first process alone.
     """
 
     model: Model
@@ -75,7 +75,7 @@ class Job:
     keep_best: bool = False
     facts: dict[str, Any] = field(default_factory=dict)
     titles: dict[str, str] = field(default_factory=dict)
-    show: Callable[[Path], None] | None = None
+    show: Callable[[Path, dict[str, float]], None] | None = None
 
 
 @dataclass(frozen=True)
@@ -156,9 +156,9 @@ def carry_out(
         model_folder = None
         if outcome.finished and parallel.main:
             parallel.phase("save")
-            model_folder = session.save_result(progress)
+            model_folder, figures = session.save_result(progress)
             if job.show is not None:
-                job.show(folder)
+                job.show(folder, figures)
         parallel.barrier()
     except BaseException:
         parallel.close(failed=True)
@@ -215,8 +215,8 @@ class Session:
         finally:
             run_log.close()
 
-    def save_result(self, progress: Progress) -> Path:
-        """Write the model that the run gives."""
+    def save_result(self, progress: Progress) -> tuple[Path, dict[str, float]]:
+        """Write the model that the run gives; its folder and its figures, none without an evaluation."""
         job, target = self.job, self.folder / "model"
         steps, figures = progress.step, progress.last_evaluation
         if job.keep_best and progress.best_step not in (None, progress.step):
@@ -224,7 +224,7 @@ class Session:
             steps, figures = progress.best_step, progress.best_figures
             log.info("the model of step %d is the result: it was the best one", progress.best_step)
         save(target, job.model, job.tokenizer, self.provenance(progress, figures) | {"steps": steps})
-        return target
+        return target, figures or {}
 
     def _build_step(self) -> TrainingStep:
         job = self.job

@@ -5,10 +5,13 @@ import sys
 
 import numpy as np
 import pytest
+from elastic_models import VOCABULARY, model
 from golden_files import GOLDENS
 
 from ms_plm.cli.main import main
+from ms_plm.models.folder import save
 from ms_plm.pictures import attention
+from ms_plm.tokenization import Tokenizer
 
 BERT = str(GOLDENS / "bert")
 
@@ -49,6 +52,27 @@ def test_sub_networks_of_an_elastic_model_stand_side_by_side(tmp_path, capsys):
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
+def test_layers_of_a_sub_network_have_the_numbers_that_they_have_in_the_whole(tmp_path, monkeypatch):
+    """Of four layers half are 0 and 2."""
+    pytest.importorskip("matplotlib")
+    drawn = []
+    monkeypatch.setattr(
+        attention,
+        "attention_figure",
+        lambda *args, made=attention.attention_figure: drawn.append(made(*args)) or drawn[-1],
+    )
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *(f"w{number}" for number in range(VOCABULARY - 5))]
+    (tmp_path / "vocab.txt").write_text("\n".join(words), encoding="utf-8")
+    save(tmp_path / "four", model(num_hidden_layers=4), Tokenizer.load(tmp_path / "vocab.txt"))
+    files = ["--output", str(tmp_path / "maps.png"), "--json", str(tmp_path / "maps.json"), "--device", "cpu"]
+    arguments = ["attention", str(tmp_path / "four"), "w1 w2", "--subnetworks", "1x1,0.25x0.5", *files]
+    assert main([*arguments, "--layers", "1,2"]) == 0
+    written = json.loads((tmp_path / "maps.json").read_text(encoding="utf-8"))["subnetworks"]
+    assert (written["1x1"]["layers"], written["0.25x0.5"]["layers"]) == ([1, 2], [2])
+    shown = {axes.get_label() for axes in drawn[0].axes if axes.images and axes.get_label().startswith("0.25")}
+    assert shown == {"0.25x0.5, layer 2, head 0"}
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
@@ -56,7 +80,11 @@ def test_sub_networks_of_an_elastic_model_stand_side_by_side(tmp_path, capsys):
         (["--output", "maps.doc"], 2, "expected a name that ends in one of"),
         (["--json", "maps.json", "--heads", "9", "--device", "cpu"], 2, "has heads 0 to 3, found 9"),
         (["--json", "maps.json", "--length", "3"], 2, "--length: expected at least 8, found 3"),
-        (["--json", "maps.json", "--subnetworks", "0.3x1", "--device", "cpu"], 1, "leaves 1.2 of 4 heads"),
+        (
+            ["--json", "maps.json", "--subnetworks", "0.3x1", "--device", "cpu"],
+            1,
+            f"{BERT}: width 0.3: leaves 1.2 of 4 heads",
+        ),
     ],
 )
 def test_wrong_arguments_are_named(capsys, arguments, code, message):

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from elastic_models import HEADS, LAYERS, LENGTH, NEURONS, arrays, loss64, model, tensors64
+from mindspore import Tensor
 
+from ms_plm.common.errors import UserError
 from ms_plm.data.buckets import LabelledSamples
 from ms_plm.elastic.importance import importance
+from ms_plm.elastic.rewiring import Importance
+from ms_plm.elastic.training import of_first
 from ms_plm.tasks.text import TextLoss
 
 STEP = 1e-5
@@ -82,3 +88,31 @@ def test_samples_that_fill_up_the_last_batch_do_not_count():
     some = importance(loss, rows, (LENGTH,), 4)
     heads, _ = expected(whole, [rows.rows(np.arange(4), LENGTH), rows.rows(np.arange(4, 6), LENGTH)], False)
     np.testing.assert_allclose(some.heads, heads, rtol=1e-3, atol=1e-5)
+
+
+def test_samples_of_which_none_counts_say_nothing_and_are_refused():
+    rows = samples()
+    rows = replace(rows, weights=np.zeros_like(rows.weights))
+    with pytest.raises(UserError, match=r"none of the 6 samples .* counts in the loss .*method\.rewire\.rows"):
+        importance(TextLoss(model(training=True)), rows, (LENGTH,), 3)
+
+
+def test_importance_that_is_not_finite_gives_no_order():
+    whole = model(training=True)
+    whole.encoder.layers[1].output.bias.set_data(Tensor(np.full(16, np.inf, np.float32)))
+    with pytest.raises(UserError, match=r"is not finite: .*impl\.precision to bf16 or fp32"):
+        importance(TextLoss(whole), samples(), (LENGTH,), 3)
+
+
+def test_all_processes_take_the_order_that_the_first_one_found():
+    """Two heads that are nearly as important as each other: another process may see them the other way round."""
+    here, there = ([np.array([1.0 + sign * 1e-6, 1.0, 3.0])] for sign in (1, -1))
+    neurons = [np.array([2.0, 5.0])]
+
+    class Group:
+        def gather_arrays(self, array: np.ndarray) -> np.ndarray:
+            return np.stack((np.concatenate((*here, *neurons)).astype(np.float32), array))
+
+    found = of_first(Importance(there, neurons), Group())
+    assert np.argsort(-found.heads[0]).tolist() == [2, 0, 1]
+    assert np.argsort(-found.neurons[0]).tolist() == [1, 0]

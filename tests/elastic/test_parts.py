@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import mindspore as ms
 import numpy as np
 import pytest
 from checkpoints import copy_of
 from elastic_models import HEADS, LAYERS, NEURONS, arrays, model
-from mindspore import Tensor
+from mindspore import Tensor, nn
 
 from ms_plm.config.model import ModelConfig
 from ms_plm.convert import convert
@@ -14,6 +15,7 @@ from ms_plm.elastic.extraction import extract
 from ms_plm.elastic.parts import extracted, view
 from ms_plm.elastic.rewiring import Importance, rewire
 from ms_plm.elastic.subnetworks import SubNetwork
+from ms_plm.export import export_mindir
 from ms_plm.models.folder import load, open_folder, save
 from ms_plm.tokenization import Tokenizer
 
@@ -29,6 +31,13 @@ def logits(of, batch=None) -> np.ndarray:
 def importance(seed: int = 5) -> Importance:
     draw = np.random.default_rng(seed)
     return Importance([draw.random(HEADS) for _ in range(LAYERS)], [draw.random(NEURONS) for _ in range(LAYERS)])
+
+
+def tokenizer(folder) -> Tokenizer:
+    """With fewer words than the models have embeddings."""
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *(f"w{number}" for number in range(30))]
+    (folder / "vocab.txt").write_text("\n".join(words), encoding="utf-8")
+    return Tokenizer.load(folder / "vocab.txt")
 
 
 @pytest.mark.parametrize("family", ["bert", "nezha"])
@@ -74,20 +83,31 @@ def test_a_view_owns_nothing_and_what_is_extracted_owns_all(taken):
 
 def test_an_extracted_folder_loads_and_gives_the_same(taken, tmp_path):
     _, seen, own = taken
-    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *(f"w{number}" for number in range(30))]
-    (tmp_path / "vocab.txt").write_text("\n".join(words), encoding="utf-8")
-    save(tmp_path / "part", own, Tokenizer.load(tmp_path / "vocab.txt"))
+    save(tmp_path / "part", own, tokenizer(tmp_path))
     loaded, _ = load(tmp_path / "part", "sequence_classification")
     assert (loaded.config.layer_heads, loaded.config.layer_intermediate) == ((1, 3), (7, 20))
     np.testing.assert_allclose(logits(loaded), logits(seen), atol=1e-5)
 
 
+@pytest.mark.slow
+def test_a_reloaded_mindir_gives_what_the_part_of_the_whole_gives(taken, tmp_path):
+    _, seen, own = taken
+    save(tmp_path / "part", own, tokenizer(tmp_path))
+    batch = arrays()
+    size, length = batch["input_ids"].shape
+    report = export_mindir(tmp_path / "part", tmp_path / "part.mindir", "sequence_classification", size, length)
+    graph = nn.GraphCell(ms.load(report.path))
+    found = graph(*(Tensor(batch[name]) for name in NAMES)).asnumpy()
+    np.testing.assert_allclose(found, logits(seen, batch), atol=1e-5)
+
+
 @pytest.mark.parametrize("name", ["dynabert", "dynaroberta"])
-def test_published_folders_are_sliced(name: str, tmp_path):
+def test_published_folders_are_sliced(name: str, tmp_path, caplog):
     """Of the golden checkpoints, whose configuration has DynaBERT's own keys."""
     convert(copy_of(name, tmp_path), tmp_path / "whole")
     config = ModelConfig.load(tmp_path / "whole")
     extract(tmp_path / "whole", tmp_path / "half", SubNetwork.of(config, 0.5))
+    assert "does not say that it was trained to work in parts" in caplog.text
     whole, half = (open_folder(tmp_path / part).weights.tensors for part in ("whole", "half"))
     place = next(name for name in half if name.endswith("layer.0.intermediate.dense.weight"))
     np.testing.assert_array_equal(half[place], whole[place][: config.intermediate_size // 2])

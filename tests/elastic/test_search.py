@@ -109,6 +109,15 @@ def test_latency_is_told_by_a_line_through_what_was_measured():
     line = LatencyLine.through(shapes, exact, 8, "encoder")
     assert line.error < 1e-6
     assert line(whole, 8, "encoder") == pytest.approx(exact["1x1"])
+    assert line.quality == "that is off by at most 0% on those measured"
+
+
+def test_a_line_through_three_points_does_not_claim_to_be_exact():
+    whole = config()
+    shapes = {part.name: part.config(whole) for part in grid(whole, (1.0, 0.5, 0.25), (1.0,))}
+    line = LatencyLine.through(shapes, dict.fromkeys(shapes, 1e-3), 8, "encoder")
+    assert line.error is None
+    assert "too few to say how far it is off" in line.quality
 
 
 def test_the_verb_prints_the_grid_chooses_within_a_limit_and_writes_it(moods: Path, tmp_path: Path, capsys):
@@ -140,7 +149,7 @@ def test_a_limit_of_latency_is_held_by_what_was_measured(moods: Path, tmp_path: 
     everything = str(tmp_path / "all.json")
     arguments = ["search-subnet", str(moods / "run"), "--widths", "1,0.5,0.25", "--length", "16", "--rounds", "2"]
     assert main([*arguments, "--max-latency-ms", "1000", "--evaluations", "4", "--json", everything]) == 0
-    assert "told by a line that is off by at most" in capsys.readouterr().out
+    assert "told by a line through too few to say how far it is off" in capsys.readouterr().out
     found = json.loads((tmp_path / "all.json").read_text())
     assert found["chosen"]["measured"]
     assert 0 < found["chosen"]["seconds"] < 1

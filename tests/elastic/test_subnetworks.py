@@ -6,6 +6,7 @@ import pytest
 from elastic_models import config
 
 from ms_plm.common.errors import UserError
+from ms_plm.config.check import describe_keys
 from ms_plm.config.elastic import ElasticMethod
 from ms_plm.config.model import ModelConfig
 from ms_plm.elastic.subnetworks import SubNetwork, grid, of_method
@@ -31,6 +32,12 @@ def test_depths_of_twelve_layers_are_those_of_dynabert(depth, layers):
 def test_two_thirds_of_six_layers_leave_out_every_third(depth):
     six = BASE.model_copy(update={"num_hidden_layers": 6})
     assert SubNetwork.of(six, 1.0, depth).layers == (0, 1, 3, 4)
+
+
+def test_a_depth_that_is_no_whole_number_of_layers_follows_the_authors_rule():
+    """Of 6 layers 0.75 are 4.5: four are kept, floor(i / 0.75)."""
+    six = BASE.model_copy(update={"num_hidden_layers": 6})
+    assert SubNetwork.of(six, 1.0, 0.75).layers == (0, 1, 2, 4)
 
 
 def test_a_width_may_be_written_as_errors_write_it():
@@ -109,6 +116,12 @@ def test_a_recipe_has_all_widths_at_all_depths_the_whole_first_and_its_lists():
     names = [part.name for part in of_method(config(), method)]
     assert names == ["1x1", "0.75x1", "0.5x1", "0.75x0.34", "0.5x0.34", "list1"]
     assert len(grid(config(), (1.0, 0.5), (1.0,))) == 2
+
+
+def test_nothing_is_rewired_unless_a_recipe_says_on_what_and_the_keys_say_so():
+    assert ElasticMethod().rewire.on == ElasticMethod.model_validate({"rewire": {"rows": 256}}).rewire.on == "none"
+    told = {key: default for key, default, _ in describe_keys("elastic")}
+    assert told["method.rewire.on"] == '"none"'
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import tiny_moods
 import tiny_run
 from golden_files import GOLDENS
 from safetensors.numpy import load_file
+from tiny_elastic import recipe_file
 
 import ms_plm
 from ms_plm.cli.main import main
@@ -66,3 +67,15 @@ def test_it_goes_on_as_a_model_for_choices(run: Path) -> None:
     np.testing.assert_array_equal(kept, tensors["roberta.encoder.layer.1.output.dense.weight"])
     pooler = dict(model.parameters_and_names())["pooler.dense.weight"].asnumpy()
     assert not np.array_equal(pooler, tensors["classifier.dense.weight"])
+
+
+@pytest.mark.slow
+def test_it_becomes_elastic(run: Path, tmp_path: Path) -> None:
+    recipe = recipe_file(tmp_path, run.parent, run / "model")
+    ms_plm.run(recipe, {"train.steps": 6, "method.depths": [1.0, 0.5], "output.folder": str(tmp_path / "run")})
+    first, *_, last = (record for record in tiny_run.figures(tmp_path / "run") if record["kind"] == "evaluate")
+    assert {key for key in first if "[" in key} == {f"accuracy[{w}x{d}]" for w in ("1", "0.5") for d in ("1", "0.5")}
+    assert last["metric"] >= first["metric"]
+    assert main(["extract", str(tmp_path / "run"), "--width", "0.5", "--output", str(tmp_path / "half")]) == 0
+    model, _ = ms_plm.load(tmp_path / "half", "sequence_classification")
+    assert (model.config.model_type, model.config.layer_heads) == ("roberta", (2, 2))

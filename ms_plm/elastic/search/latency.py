@@ -47,11 +47,11 @@ class LatencyLine:
 
     Attributes:
         coefficients: a, b, c; FLOPs in thousands of millions.
-        error: largest relative error on what was measured.
+        error: largest relative error on what was measured; None: so few were measured that it goes through all.
     """
 
     coefficients: tuple[float, float, float]
-    error: float
+    error: float | None
 
     @classmethod
     def through(
@@ -63,7 +63,14 @@ class LatencyLine:
         values = np.array([seconds[name] for name in names])
         found, _ = nnls(rows / values[:, None], np.ones(len(names)))
         error = float(np.abs(rows @ found / values - 1).max())
-        return cls(tuple(map(float, found)), error)
+        return cls(tuple(map(float, found)), error if len(names) > len(found) else None)
+
+    @property
+    def quality(self) -> str:
+        """How good it is, for people."""
+        if self.error is None:
+            return "through too few to say how far it is off (give more widths or depths)"
+        return f"that is off by at most {self.error:.0%} on those measured"
 
     def __call__(self, config: ModelConfig, length: int, head: str) -> float:
         return float(np.dot(self.coefficients, _quantities(config, length, head)))

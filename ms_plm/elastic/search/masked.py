@@ -15,7 +15,7 @@ from ms_plm.tasks.runner import TaskEvaluator
 
 
 class MaskedEvaluator:
-    """Evaluates parts of one model.
+    """Evaluates parts of one model, with the weights that it has when it is asked.
 
     Args:
         model: the whole, with a task's head.
@@ -24,7 +24,6 @@ class MaskedEvaluator:
 
     def __init__(self, model: Model, *arguments) -> None:
         self.model, self.arguments = model, arguments
-        self._whole = {name: parameter.asnumpy() for name, parameter in model.parameters_and_names()}
         self._evaluators: dict[int, tuple[Model, TaskEvaluator]] = {}
 
     def figures(self, part: SubNetwork) -> dict[str, float]:
@@ -42,9 +41,9 @@ class MaskedEvaluator:
         return self._evaluators[layers]
 
     def _assign(self, model: Model, part: SubNetwork) -> None:
-        size = self.model.config.attention_head_size
+        size, theirs = self.model.config.attention_head_size, dict(self.model.parameters_and_names())
         for name, parameter in model.parameters_and_names():
-            value = self._whole[part.source(name)]
+            value = theirs[part.source(name)].asnumpy()
             if name.endswith(("attention_output.weight", ".output.weight")):
                 layer = int(name.split(".")[2])
                 kept = part.heads[layer] * size if "attention_output" in name else part.intermediate[layer]
