@@ -64,7 +64,7 @@ def evaluate(folder: Path, head: str, *arguments: str) -> int:
 
 
 def test_words_of_lines_from_a_file_are_tagged(folder, tmp_path, capsys):
-    (tmp_path / "in.txt").write_text("\ufeffa b.\r\n\nc\n", encoding="utf-8")
+    (tmp_path / "in.txt").write_text("\ufeffa b.\r\nc\n\n", encoding="utf-8")
     assert predict(folder, "token_classification", "--input", str(tmp_path / "in.txt"), "--json") == 0
     found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [(item["text"], item["words"]) for item in found] == [("a b.", ["a", " ", "b", "."]), ("c", ["c"])]
@@ -94,7 +94,7 @@ def test_a_choice_stands_before_what_was_asked(folder, capsys):
     ("head", "text", "message"),
     [
         ("question_answering", "a", "text 2: expected a question, a tab and a text that may hold the answer; found 1"),
-        ("question_answering", "0\ta\tb", "found 3 parts in '0\\ta\\tb'"),
+        ("question_answering", "0\ta\tb", "found 3 parts in '0 | a | b'"),
         ("multiple_choice", "a\tb\tc", "text 2: expected a text, a question (may be empty) and two choices at least"),
     ],
 )
