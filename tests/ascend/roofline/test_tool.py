@@ -36,7 +36,7 @@ def test_published_times_lie_above_their_bounds_and_the_model_is_called_one() ->
 def test_counts_stand_beside_those_of_the_compiled_step() -> None:
     """Products agree to the digit that is printed; the compiled graph moves more, but not twice as much."""
     layer = ["model.num_hidden_layers=1", "model.vocab_size=512"]
-    words = ("nezha_base_pretrain_ascend", "--length", "128", "--batch", "8", "--chips", "910B3", "--set", *layer)
+    words = ("nezha_base_pretrain_ascend", "--length", "128", "--batch", "64", "--chips", "910B3", "--set", *layer)
     text = printed(*words, "--compiled")
     number = r" +([\d.]+) \| ([\d.]+)"
     (found,) = re.findall(rf"^  forward, gradients, norm{4 * number}", text, re.MULTILINE)
