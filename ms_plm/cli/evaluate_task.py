@@ -83,13 +83,14 @@ def _as_in_training(
     """Dev sets as the run scored them: without the examples that stand in the training set as well."""
     from ms_plm.data.benchmarks import read_split, without_train_texts
 
-    made = dict(splits)
-    for name in [name for name in splits if name.startswith("dev")]:
-        try:
-            train = read_split(task, data, "train", labels)
-        except UserError as error:
-            print(f"{name}: whole; the run left texts of its training set out (data.without_train_texts): {error}")
-            continue
+    made, names = dict(splits), [name for name in splits if name.startswith("dev")]
+    try:
+        train = read_split(task, data, "train", labels) if names else None
+    except UserError as error:
+        whole = ", ".join(names)
+        print(f"{whole}: whole; the run left texts of its training set out (data.without_train_texts): {error}")
+        return made
+    for name in names:
         made[name] = without_train_texts(splits[name], train)
         left_out = len(splits[name].examples) - len(made[name].examples)
         print(f"{name}: {left_out} examples left out, which stand in the training set (data.without_train_texts)")

@@ -156,12 +156,18 @@ def _other(record: Record, form: Implementation, call: Call) -> str:
         "dtype": call.compute,
         "mindspore": mindspore_release(),
         "cann": cann_release() or "unknown",
-        "code": code_of(form),
+        "code": _running_code(form),
     }
     differing = [name for name, value in running.items() if getattr(record, name) != value]
     if differing == ["code"]:
         return "another version of its code"
     return ", ".join(f"{name} {getattr(record, name)}, not {running[name]}" for name in differing if name != "code")
+
+
+@functools.cache
+def _running_code(form: Implementation) -> str:
+    """`code_of` as this process began with it: every layer asks, and installed packages are large."""
+    return code_of(form)
 
 
 def code_of(form: Implementation) -> str:

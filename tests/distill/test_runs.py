@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tiny_run
+from cutting import cut_in
 from safetensors.numpy import load_file, save_file
 
 import ms_plm
 from ms_plm.common.errors import UserError
 from ms_plm.models.folder import open_folder
 from ms_plm.models.heads import Projection
-from ms_plm.training.step import TrainingStep
 
 GENERAL = """\
 kind: general_distill
@@ -105,20 +105,10 @@ def test_the_student_keeps_its_projections_and_loads_without_them(general: Path)
     assert not [name for name, _ in model.parameters_and_names() if "projection" in name]
 
 
-def test_a_distillation_that_was_cut_goes_on_bit_for_bit(general: Path, tmp_path: Path, monkeypatch) -> None:
-    update, calls = TrainingStep.__call__, [0]
-
-    def breaking(step: TrainingStep, *arguments: object):
-        calls[0] += 1
-        if calls[0] == 8:
-            raise KeyboardInterrupt
-        return update(step, *arguments)
-
+def test_a_distillation_that_was_cut_goes_on_bit_for_bit(general: Path, tmp_path: Path) -> None:
     recipe, folder = general / "general.yaml", tmp_path / "run"
-    with monkeypatch.context() as patch:
-        patch.setattr(TrainingStep, "__call__", breaking)
-        with pytest.raises(KeyboardInterrupt):
-            ms_plm.run(recipe, {"output.folder": str(folder)})
+    with cut_in(8):
+        ms_plm.run(recipe, {"output.folder": str(folder)})
     assert ms_plm.run(recipe, {"output.folder": str(folder)}, resume=True).finished
     assert tiny_run.figures(folder) == tiny_run.figures(general / "run")
     assert tiny_run.same_weights(folder / "model", general / "run/model")
@@ -167,25 +157,13 @@ def test_answers_that_were_asked_for_once_teach_the_same(teacher: Path, inside: 
     assert runs["damaged"] == runs["first"]
 
 
-def test_a_task_distillation_that_was_cut_goes_on_bit_for_bit(
-    teacher: Path, inside: Path, tmp_path, monkeypatch
-) -> None:
+def test_a_task_distillation_that_was_cut_goes_on_bit_for_bit(teacher: Path, inside: Path, tmp_path) -> None:
     losses, changes = "{hidden: 1, prediction: 1, labels: 0.5}", {"train.steps": 12, "train.checkpoint.every": 5}
     for name in ("whole", "cut"):
         (tmp_path / name).mkdir()
     stage(tmp_path / "whole", teacher, inside / "run/model", losses, "metric", **changes)
-    update, calls = TrainingStep.__call__, [0]
-
-    def breaking(step: TrainingStep, *arguments: object):
-        calls[0] += 1
-        if calls[0] == 8:
-            raise KeyboardInterrupt
-        return update(step, *arguments)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(TrainingStep, "__call__", breaking)
-        with pytest.raises(KeyboardInterrupt):
-            stage(tmp_path / "cut", teacher, inside / "run/model", losses, "metric", **changes)
+    with cut_in(8):
+        stage(tmp_path / "cut", teacher, inside / "run/model", losses, "metric", **changes)
     folder = tmp_path / "cut/run"
     ms_plm.run(tmp_path / "cut/stage.yaml", {"output.folder": str(folder), **changes}, resume=True)
     assert tiny_run.figures(folder) == tiny_run.figures(tmp_path / "whole/run")

@@ -11,6 +11,7 @@ import pytest
 import tiny_job
 import tiny_kinds
 import tiny_run
+from cutting import cut_in
 from tiny_elastic import ON_LABELS, recipe_file
 
 import ms_plm
@@ -18,7 +19,6 @@ from ms_plm.cli.main import main
 from ms_plm.common.errors import UserError
 from ms_plm.models.folder import open_folder, save
 from ms_plm.models.model import Model
-from ms_plm.training.step import TrainingStep
 
 
 @pytest.fixture(scope="module")
@@ -65,20 +65,10 @@ def test_a_teacher_that_answered_before_teaches_the_same(moods: Path, tmp_path: 
 
 
 @pytest.mark.slow
-def test_an_elastic_run_that_was_cut_goes_on_bit_for_bit(wide: Path, moods: Path, tmp_path: Path, monkeypatch) -> None:
-    update, calls = TrainingStep.__call__, [0]
-
-    def breaking(step: TrainingStep, *arguments: object):
-        calls[0] += 1
-        if calls[0] == 8:
-            raise KeyboardInterrupt
-        return update(step, *arguments)
-
+def test_an_elastic_run_that_was_cut_goes_on_bit_for_bit(wide: Path, moods: Path, tmp_path: Path) -> None:
     recipe = recipe_file(tmp_path, moods, moods / "run/model")
-    monkeypatch.setattr(TrainingStep, "__call__", breaking)
-    with pytest.raises(KeyboardInterrupt):
+    with cut_in(8):
         ms_plm.run(recipe, {"output.folder": str(tmp_path / "run")})
-    monkeypatch.undo()
     ms_plm.run(recipe, {"output.folder": str(tmp_path / "run")}, resume=True)
     one, other = (open_folder(folder / "model").weights.tensors for folder in (wide, tmp_path / "run"))
     assert all(np.array_equal(one[name], other[name]) for name in one)

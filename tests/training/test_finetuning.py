@@ -11,6 +11,7 @@ import pytest
 import tiny_job
 import tiny_moods
 import tiny_run
+from cutting import cut_in
 
 import ms_plm
 from ms_plm.cli.main import main
@@ -26,7 +27,6 @@ from ms_plm.training.finetuning import _chosen as chosen_rows
 from ms_plm.training.hardware import open_device
 from ms_plm.training.parallel import Parallel
 from ms_plm.training.session import Context, Job
-from ms_plm.training.step import TrainingStep
 
 
 @pytest.fixture(scope="module")
@@ -92,19 +92,9 @@ def test_files_of_your_own_are_scored_and_predicted_as_the_recipe_says(whole: Pa
     assert [json.loads(line)["prediction"] for line in lines] == ["glad", "sad"]
 
 
-def test_a_run_that_was_cut_goes_on_bit_for_bit(recipe: Path, whole: Path, tmp_path: Path, monkeypatch) -> None:
-    update, calls = TrainingStep.__call__, [0]
-
-    def breaking(step: TrainingStep, *arguments: object):
-        calls[0] += 1
-        if calls[0] == 70:
-            raise KeyboardInterrupt
-        return update(step, *arguments)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(TrainingStep, "__call__", breaking)
-        with pytest.raises(KeyboardInterrupt):
-            ms_plm.run(recipe, {"output.folder": str(tmp_path / "run")})
+def test_a_run_that_was_cut_goes_on_bit_for_bit(recipe: Path, whole: Path, tmp_path: Path) -> None:
+    with cut_in(70):
+        ms_plm.run(recipe, {"output.folder": str(tmp_path / "run")})
     result = ms_plm.run(recipe, {"output.folder": str(tmp_path / "run")}, resume=True)
     assert result.finished
     assert tiny_run.figures(tmp_path / "run") == tiny_run.figures(whole)

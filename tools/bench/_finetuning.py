@@ -92,6 +92,7 @@ class Trainer:
             "impl.device": "cpu",
             **(overrides or {}),
         }
+        self.encoder = hashlib.sha256((self.source / "model.safetensors").read_bytes()).hexdigest()[:16]
         self.model = self.work / "model"
         convert(self.source, self.model, overwrite=True)
         self._rows: dict[str, tuple[Path, Any, dict[str, Any]]] = {}
@@ -115,9 +116,8 @@ class Trainer:
         """How both train, and from what."""
         recipe = self.recipe(name, seed, every_epochs)[1]
         optimizer = recipe.train.optimizer
-        weights = (self.source / "model.safetensors").read_bytes()
         return {
-            "encoder": hashlib.sha256(weights).hexdigest()[:16],
+            "encoder": self.encoder,
             "epochs": self.epochs or TASKS[name].epochs,
             "rows": TASKS[name].rows,
             "batch": recipe.train.batch,
