@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ms_plm.common.errors import UserError
-from ms_plm.common.files import read_json
+from ms_plm.common.files import read_json, write_json
 from ms_plm.config.loading import load_recipe, save_resolved
 from ms_plm.config.resuming import check_same
 from ms_plm.series.figures import FIGURES
@@ -91,6 +91,48 @@ class Jobs:
             return finished
         how = f"ended with code {code}" if code > 0 else f"was ended by signal {-code}"
         raise SystemExit(f"job {name} {how}; why is said above. Once that is mended, the same command goes on.")
+
+
+class Record:
+    """What finished jobs gave, in a small file that outlives their folders and goes from machine to machine.
+
+    Args:
+        path: JSON, made when there is something to hold.
+        settings: what all figures of a table share.
+
+    Attributes:
+        figures: setting or column -> seed -> what it gave.
+
+    Raises:
+        SystemExit: the file holds figures of other settings.
+    """
+
+    def __init__(self, path: Path, settings: dict[str, Any]) -> None:
+        self.path, self.settings = path, settings
+        self.figures: dict[str, dict[str, Any]] = {}
+        self._read()
+
+    def _read(self) -> None:
+        if not self.path.is_file():
+            return
+        held = read_json(self.path)
+        self.figures = held["figures"]
+        for key in sorted({*held["settings"], *self.settings}):
+            was, given = held["settings"].get(key), self.settings.get(key)
+            if was != given:
+                raise SystemExit(
+                    f"{self.path}: its figures are of {key} {was}, this call has {given}. Give another file."
+                )
+
+    def has(self, name: str, seed: int) -> bool:
+        """Whether a job's figures are known."""
+        return str(seed) in self.figures.get(name, {})
+
+    def add(self, name: str, seed: int, figures: Any) -> None:
+        """Hold the figures of a job, on disk too, beside those that another process has added meanwhile."""
+        self._read()
+        self.figures.setdefault(name, {})[str(seed)] = figures
+        write_json(self.path, {"settings": self.settings, "figures": self.figures})
 
 
 def is_finished(folder: Path) -> bool:

@@ -3,7 +3,8 @@
 Independent jobs, each a process and a folder of its own under --work: the student of general distillation once for a
 teacher, its fine-tuning and the augmented rows once for a task, then every setting with every seed. Jobs that are
 finished are not done again, one that was cut goes on from its newest checkpoint; --minutes begins none after so many.
-The table is made of what is finished:
+The table is made of what is finished; its figures are held in a small file (--figures), and what it holds is not done
+again, on any machine:
 
     ms-plm prepare DATA/corpus/en --one-per-line --vocab MINILM --holdout 0.02 --output prepared/en
     python tools/compare_distillation.py sst-2 --model MINILM --data DATA/glue/SST-2 --work work
@@ -28,7 +29,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from _jobs import Jobs, figures_of, shown
+from _jobs import Jobs, Record, figures_of, shown
 from bench._finetuning import drawn
 
 from ms_plm.common.files import read_json
@@ -82,7 +83,7 @@ TASKS = {
         masked_lm=None,
     ),
 }
-LABELS, LONG = "labels", "labels, twice as long"
+TEACHER, LABELS, LONG = "teacher", "labels", "labels, twice as long"
 SETTINGS = {
     "labels, random weights": "the student's shape, new weights, fine-tuned on the labels",
     LABELS: "the student of general distillation, fine-tuned on the labels",
@@ -113,6 +114,9 @@ class Comparison:
         self.jobs = Jobs(
             args.work, args.minutes, {**common, "output.compare": False, "output.checkpoints": False}, signals
         )
+        told = ("task", "student", "precision", "general_steps", "teacher_epochs", "rate", "epochs")
+        path = args.figures or self.jobs.work / args.task / "figures.json"
+        self.record = Record(path, {name: getattr(args, name) for name in (*told, "augmented_epochs", "variants")})
 
     def run(self, name: str, recipe: str, changes: Mapping[str, Any]) -> Path | None:
         """A run of this task."""
@@ -137,6 +141,17 @@ class Comparison:
         told = ["--task", self.task.data["data.task"], "--folder", self.folder, "--variants", self.args.variants]
         made = f"{self.args.task}/augmented_{self.args.variants}.jsonl"
         return model and self.jobs.command(made, ["augment", model, *told, "--device", "cpu", "--output"])
+
+    def fill(self, wanted: Sequence[tuple[str, int]]) -> None:
+        """Hold the figures of settings and seeds, as far as the time goes."""
+        if (teacher := self.teacher()) is None or (general := self.general()) is None:
+            return
+        for name, seed in wanted:
+            if (runs := self.setting(name, seed, teacher, general)) is None:
+                continue
+            self.record.add(name, seed, measured(runs))
+            self.record.add(TEACHER, seed, measured([teacher]))
+            self.sizes(teacher, runs[-1])
 
     def setting(self, name: str, seed: int, teacher: Path, general: Path) -> list[Path] | None:
         """The runs of a setting, the last one with its student; None: the time is up."""
@@ -165,49 +180,49 @@ class Comparison:
         return last and [*runs, last]
 
     def sizes(self, teacher: Path, student: Path) -> None:
-        """Print parameters, FLOPs and latency of both."""
+        """Print parameters, FLOPs and latency of both, once."""
         made = f"{self.args.task}/sizes.json"
         self.jobs.command(made, ["compare", teacher, student, "--lengths", 32, 128, "--device", "cpu", "--json"])
 
 
-def score(model: Path) -> float:
-    """The figure that decides, of a finished run."""
-    return float(figures_of(model.parent)["metric"])
+def measured(runs: Sequence[Path]) -> dict[str, Any]:
+    """What is told of runs one after the other, of which the last one counts.
+
+    Returns:
+        its `figure`, that decides; `updates` of each whole run, whichever evaluation was the best; `evaluations` of the
+        last one after training has begun.
+    """
+    provenances = [read_json(model / "config.json")["provenance"] for model in runs]
+    lines = (runs[-1].parent / METRICS).read_text(encoding="utf-8").splitlines()
+    evaluations = sum(record["kind"] == "evaluate" and record["step"] > 0 for record in map(json.loads, lines))
+    figure = round(float(figures_of(runs[-1].parent)["metric"]), 6)
+    return {"figure": figure, "updates": [told["total"] for told in provenances], "evaluations": evaluations}
 
 
-def updates(model: Path) -> int:
-    """Of the whole run, whichever evaluation was the best."""
-    return read_json(model / "config.json")["provenance"]["total"]
-
-
-def evaluations(model: Path) -> int:
-    """After training has begun."""
-    lines = (model.parent / METRICS).read_text(encoding="utf-8").splitlines()
-    return sum(record["kind"] == "evaluate" and record["step"] > 0 for record in map(json.loads, lines))
-
-
-def table(teacher: Path, found: Mapping[str, Mapping[int, Sequence[Path]]]) -> str:
+def table(figures: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
     """Means over seeds.
 
     Args:
-        teacher: fine-tuned.
-        found: setting -> seed -> its runs, the last one with its student.
+        figures: setting -> seed -> what `measured` says; of `teacher` that of the seed's students.
     """
-    scores = {name: {seed: score(runs[-1]) for seed, runs in seeds.items()} for name, seeds in found.items()}
+    scores = {name: {seed: told["figure"] for seed, told in seeds.items()} for name, seeds in figures.items()}
     labels = scores.get(LABELS, {})
     lines = [
         "| setting | dev figure | more than `labels` | seeds | updates | evaluations | |",
         "|---|" + "---:|" * 5 + "---|",
     ]
-    lines.append(f"| teacher | {score(teacher):.4f} | | 1 | {updates(teacher)} | {evaluations(teacher)} | fine-tuned |")
-    for name, seeds in scores.items():
-        if not seeds:
+    for name, meaning in {TEACHER: "fine-tuned", **SETTINGS}.items():
+        if not (seeds := scores.get(name, {})):
             continue
-        more = "" if name == LABELS else shown([v - labels[seed] for seed, v in seeds.items() if seed in labels], "+")
-        runs = next(iter(found[name].values()))
-        steps = " + ".join(str(updates(model)) for model in runs)
-        told = [name, shown(list(seeds.values())), more, str(len(seeds)), steps, str(evaluations(runs[-1]))]
-        lines.append(f"| {' | '.join(told)} | {SETTINGS[name]} |")
+        more, cell = "", shown(list(seeds.values()))
+        if name == TEACHER:
+            cell = ", ".join(f"{value:.4f}" for value in sorted(set(seeds.values())))
+        elif name != LABELS:
+            more = shown([value - labels[seed] for seed, value in seeds.items() if seed in labels], "+")
+        first = next(iter(figures[name].values()))
+        steps = " + ".join(map(str, first["updates"]))
+        told = [name, cell, more, str(len(seeds)), steps, str(first["evaluations"]), meaning]
+        lines.append(f"| {' | '.join(told)} |")
     return "\n".join([*lines, "", "mean ± standard error over seeds; differences are taken seed by seed"])
 
 
@@ -218,6 +233,7 @@ def main() -> int:
     parser.add_argument("--data", type=Path, required=True, help="folder of the task's official files")
     parser.add_argument("--corpus", type=Path, help="prepared text for general distillation (default: the recipe's)")
     parser.add_argument("--work", type=Path, required=True, help="where the jobs' folders go")
+    parser.add_argument("--figures", type=Path, help="file of figures (default: figures.json in the task's folder)")
     parser.add_argument("--student", default="{}", help="JSON: changes of the student's shape")
     parser.add_argument("--settings", nargs="+", choices=SETTINGS, default=list(SETTINGS), help="default: all")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
@@ -232,17 +248,10 @@ def main() -> int:
     args = parser.parse_args()
     with stop_signals() as signals:
         jobs = Comparison(args, signals)
-        if (teacher := jobs.teacher()) is None or (general := jobs.general()) is None:
-            return 0
-        found: dict[str, dict[int, list[Path]]] = {name: {} for name in args.settings}
-        for seed in args.seeds:
-            for name in args.settings:
-                if runs := jobs.setting(name, seed, teacher, general):
-                    found[name][seed] = runs
-        students = [runs[-1] for seeds in found.values() for runs in seeds.values()]
-        if students:
-            jobs.sizes(teacher, students[0])
-    print(table(teacher, found))
+        wanted = [(name, seed) for seed in args.seeds for name in args.settings if not jobs.record.has(name, seed)]
+        if wanted:
+            jobs.fill(wanted)
+    print(table(jobs.record.figures))
     return 0
 
 

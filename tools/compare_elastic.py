@@ -3,9 +3,10 @@
 Independent jobs, each a run folder of its own under --work: for every seed a fine-tuning, the three stages, and the
 fine-tuned model trained on by itself for as many epochs as the stages take. After each of them all sub-networks are
 evaluated, whatever it trains. Jobs that are finished are not done again, one that was cut goes on; --minutes ends the
-call after the job that passes them. The table and the picture are made of the seeds that have everything so far:
+call after the job that passes them. The table and the picture are made of the seeds that have everything so far; their
+figures are held in a file, and a seed that it holds whole is not done again, on any machine:
 
-    python tools/compare_elastic.py sst2 --model MODEL --data DATA/glue/SST-2 --work work
+    python tools/compare_elastic.py sst2 --model MODEL --data DATA/glue/SST-2 --work work --figures FILE
 
 MODEL is a pretrained model folder of 6 layers. The dev set is scored whole; every column is a mean over the same seeds
 with its standard error. cut: the first heads, neurons and layers of the fine-tuned model. rewired: the same once they
@@ -24,9 +25,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from _jobs import Jobs, shown
+from _jobs import Jobs, Record, shown
 
-from ms_plm.common.files import read_json, write_json
 from ms_plm.config.loading import load_recipe
 from ms_plm.config.model import ModelConfig
 from ms_plm.config.precision import policy_for
@@ -54,8 +54,7 @@ PLAIN = {
 STAGES = ("width", "depth", "final")
 COLUMNS = {"plain": ("cut", "rewired"), **{stage: (stage,) for stage in STAGES}, "on": ("trained on",)}
 """What is evaluated of the model of each job."""
-PARTS = "parts.json"
-"""In a run folder: the figures of all sub-networks of its model, by column."""
+FIGURES = "figures.json"
 METRIC = "accuracy"
 
 Columns = dict[str, dict[str, dict[str, float]]]
@@ -75,10 +74,14 @@ class Comparison:
         common = {"impl.device": "cpu", "impl.precision": args.precision, "log.every": 50}
         self.common = {**common, "data.folder": str(args.data.resolve())}
         self.jobs = Jobs(self.work, args.minutes, self.common, signals)
+        told = {"task": args.task, "plain_rate": args.plain_rate, "stage_epochs": args.epochs}
+        self.record = Record(args.figures or self.work / FIGURES, {**told, "precision": args.precision})
         self.evaluator: MaskedEvaluator | None = None
 
     def seed(self, seed: int) -> None:
         """Everything of a seed, as far as the time goes."""
+        if all(self.record.has(column, seed) for columns in COLUMNS.values() for column in columns):
+            return
         rate = {"train.optimizer.learning_rate": self.args.plain_rate, "train.batch": 32, "train.seed": seed}
         plain = {**PLAIN[self.args.task], **rate, "model.from": str(self.args.model.resolve())}
         source = tuned = self.run("plain", seed, "bert_base_sst2", plain)
@@ -108,10 +111,11 @@ class Comparison:
     def run(self, job: str, seed: int, recipe: str, changes: Mapping[str, Any]) -> Path | None:
         """The model of a job, evaluated; None: the time is up."""
         model = self.jobs.run(f"{job}/{seed}", recipe, dict(changes))
-        if model is not None and not (model.parent / PARTS).is_file():
+        if model is not None and not all(self.record.has(column, seed) for column in COLUMNS[job]):
             if self.jobs.is_late():
                 return None
-            write_json(model.parent / PARTS, self.figures(model, COLUMNS[job], seed))
+            for column, figures in self.figures(model, COLUMNS[job], seed).items():
+                self.record.add(column, seed, {name: round(figure, 6) for name, figure in figures.items()})
         return model
 
     def figures(self, folder: Path, columns: Sequence[str], seed: int) -> dict[str, dict[str, float]]:
@@ -147,25 +151,20 @@ def evaluator_of(context: Context, opened: ModelFolder, data: TaskData) -> Maske
     return MaskedEvaluator(opened.build(data.kind.head, kernels=context.kernels()), data.kind, held_out, lengths, 32)
 
 
-def collected(work: Path) -> Columns:
+def collected(record: Record) -> Columns:
     """What was evaluated, of the seeds that every column with any figures has: all means are over the same ones."""
-    columns: Columns = {name: {} for names in COLUMNS.values() for name in names}
-    for job in COLUMNS:
-        for path in sorted(work.glob(f"{job}/*/{PARTS}")):
-            for column, figures in read_json(path).items():
-                columns[column][path.parent.name] = figures
+    columns: Columns = {name: record.figures.get(name, {}) for names in COLUMNS.values() for name in names}
     known = [set(seeds) for seeds in columns.values() if seeds]
-    shared = set.intersection(*known) if known else set()
-    return {name: {s: f for s, f in seeds.items() if s in shared} for name, seeds in columns.items()}
+    shared = sorted(set.intersection(*known), key=int) if known else []
+    return {name: {seed: seeds[seed] for seed in shared if seeds} for name, seeds in columns.items()}
 
 
-def report(work: Path, length: int) -> str:
-    """The table and the differences that matter; the picture, at a length in tokens, goes beside the runs."""
-    columns = collected(work)
+def report(record: Record, config: ModelConfig, length: int, picture: Path) -> str:
+    """The table and the differences that matter; with every stage known the picture is drawn, at a length in tokens."""
+    columns = collected(record)
     seeds = list(columns["cut"])
     if not seeds:
         return "no seed has its figures yet"
-    config = ModelConfig.load(work / "plain" / seeds[0] / "model")
     parts = grid(config, WIDTHS, DEPTHS)
     lines = [f"{METRIC}, mean ± standard error over seeds {', '.join(seeds)}; differences are taken seed by seed", ""]
     lines += [f"| width x depth | {' | '.join(columns)} |", "|---|" + "---:|" * len(columns)]
@@ -186,7 +185,7 @@ def report(work: Path, length: int) -> str:
         for part in parts:
             figure = statistics.fmean(figures[part.name] for figures in columns["final"].values())
             points.append(point(part, cost(part, config, length, "sequence_classification"), {METRIC: figure}))
-        save_figure(tradeoff_figure(points, METRIC, ("parameters", "flops")), work / "tradeoff.png")
+        save_figure(tradeoff_figure(points, METRIC, ("parameters", "flops")), picture)
     return "\n".join(lines)
 
 
@@ -196,6 +195,7 @@ def main() -> int:
     parser.add_argument("--model", type=Path, required=True, help="pretrained model folder")
     parser.add_argument("--data", type=Path, required=True, help="folder of the task's official files")
     parser.add_argument("--work", type=Path, required=True, help="where the run folders go")
+    parser.add_argument("--figures", type=Path, help=f"file of figures (default: {FIGURES} in the task's work folder)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
     parser.add_argument("--plain-rate", type=float, default=5e-5, help="of the fine-tuning (%(default)s)")
@@ -206,7 +206,8 @@ def main() -> int:
         comparison = Comparison(args, signals)
         for seed in args.seeds:
             comparison.seed(seed)
-    print(report(comparison.work, PLAIN[args.task]["data.max_length"]))
+    config, length = ModelConfig.load(args.model), PLAIN[args.task]["data.max_length"]
+    print(report(comparison.record, config, length, comparison.work / "tradeoff.png"))
     return 0
 
 

@@ -9,7 +9,6 @@ import pytest
 import tiny_moods
 import tiny_run
 
-from ms_plm.common.files import write_json
 from ms_plm.config.loading import load_recipe
 from ms_plm.config.model import ModelConfig
 from ms_plm.elastic.subnetworks import grid
@@ -36,28 +35,33 @@ def tool(monkeypatch):
     return compare_elastic
 
 
-def evaluated(tool, work: Path, job: str, seed: int, figure: float) -> None:
-    """A run folder as it is once its sub-networks are evaluated: the whole has a figure, the smallest half of it."""
-    folder = work / job / str(seed)
-    (folder / "model").mkdir(parents=True)
-    CONFIG.save(folder / "model", "BertForSequenceClassification")
+def record(folder: Path):
+    """An empty file of figures."""
+    from _jobs import Record
+
+    return Record(folder / "figures.json", {})
+
+
+def evaluate(tool, known, job: str, seed: int, figure: float) -> None:
+    """The figures of a job as if its sub-networks were evaluated: the whole has a figure, the smallest half of it."""
     parts = grid(CONFIG, tool.WIDTHS, tool.DEPTHS)
-    figures = {part.name: figure * (0.5 if part is parts[-1] else 1) for part in parts}
-    write_json(folder / tool.PARTS, dict.fromkeys(tool.COLUMNS[job], figures))
+    for column in tool.COLUMNS[job]:
+        known.add(column, seed, {part.name: figure * (0.5 if part is parts[-1] else 1) for part in parts})
 
 
 def arguments(folder: Path, task: str) -> argparse.Namespace:
     """Of the command line."""
-    places = {"model": folder / "M", "data": folder / "data", "work": folder / "work"}
+    places = {"model": folder / "M", "data": folder / "data", "work": folder / "work", "figures": None}
     return argparse.Namespace(task=task, **places, precision="bf16", plain_rate=5e-5, epochs=None, minutes=None)
 
 
 def test_the_table_has_all_sub_networks_of_every_column_and_differences_by_seed(tool, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
+    known = record(tmp_path)
     for seed, more in ((1, 0.0), (2, 0.1)):
         for job, figure in (("plain", 0.5), ("width", 0.52), ("depth", 0.54), ("final", 0.6), ("on", 0.58)):
-            evaluated(tool, tmp_path, job, seed, figure + more)
-    said = tool.report(tmp_path, 128)
+            evaluate(tool, known, job, seed, figure + more)
+    said = tool.report(known, CONFIG, 128, tmp_path / "tradeoff.png")
     assert "| width x depth | cut | rewired | width | depth | final | trained on |" in said
     rows = [line for line in said.splitlines() if line.startswith("| ") and "x" in line.split("|")[1]][1:]
     assert len(rows) == 12
@@ -70,30 +74,35 @@ def test_the_table_has_all_sub_networks_of_every_column_and_differences_by_seed(
 
 
 def test_a_seed_that_some_column_lacks_counts_in_none(tool, tmp_path: Path) -> None:
+    known, picture = record(tmp_path), tmp_path / "tradeoff.png"
+    assert tool.report(known, CONFIG, 128, picture) == "no seed has its figures yet"
     for seed in (1, 2):
-        evaluated(tool, tmp_path, "plain", seed, 0.5 * seed)
-    evaluated(tool, tmp_path, "width", 2, 0.9)
-    said = tool.report(tmp_path, 128)
+        evaluate(tool, known, "plain", seed, 0.5 * seed)
+    evaluate(tool, known, "width", 2, 0.9)
+    said = tool.report(known, CONFIG, 128, picture)
     assert "over seeds 2;" in said
     assert "| 1x1 | 1.0000 | 1.0000 | 0.9000 | - | - | - |" in said
-    assert not (tmp_path / "tradeoff.png").exists()
-    assert tool.report(tmp_path / "none", 128) == "no seed has its figures yet"
+    assert not picture.exists()
 
 
 def test_every_job_is_evaluated_once_and_the_control_learns_as_long_as_the_stages(tool, tmp_path, monkeypatch) -> None:
     args = arguments(tmp_path, "mrpc")
-    made, asked = {}, []
-    for _ in range(2):
-        comparison = tool.Comparison(args, [])
+    comparison, made, asked = tool.Comparison(args, []), {}, []
 
-        def run(name: str, recipe: str, changes: dict, by: object = comparison) -> Path:
-            made[name] = load_recipe(recipe, {**by.common, **changes})
-            (by.work / name).mkdir(parents=True, exist_ok=True)
-            return by.work / name / "model"
+    def run(name: str, recipe: str, changes: dict) -> Path:
+        assert name not in made
+        made[name] = load_recipe(recipe, {**comparison.common, **changes})
+        return comparison.work / name / "model"
 
-        monkeypatch.setattr(comparison.jobs, "run", run)
-        monkeypatch.setattr(comparison, "figures", lambda model, columns, seed: asked.append(columns) or {})
-        comparison.seed(1)
+    def figures(model: Path, columns: tuple[str, ...], seed: int) -> dict:
+        asked.append(columns)
+        return {column: {"1x1": 0.5} for column in columns}
+
+    monkeypatch.setattr(comparison.jobs, "run", run)
+    monkeypatch.setattr(comparison, "figures", figures)
+    comparison.seed(1)
+    comparison.seed(1)  # on another machine too, from the file of figures alone
+    assert tool.Comparison(args, []).record.figures["trained on"] == {"1": {"1x1": 0.5}}
     assert asked == [("cut", "rewired"), ("width",), ("depth",), ("final",), ("trained on",)]
     assert list(made) == ["plain/1", "width/1", "depth/1", "final/1", "on/1"]
     stages = [made[f"{stage}/1"].train for stage in tool.STAGES]

@@ -143,9 +143,11 @@ def test_the_comparison_of_distillation_shares_rows_steps_and_evaluations(fake, 
     rows = "".join(f"text {number}\t{number % 2}\n" for number in range(9000))
     for name in ("train.tsv", "dev.tsv"):
         (data / name).write_text("sentence\tlabel\n" + rows, encoding="utf-8")
-    monkeypatch.setattr(tool, "score", lambda model: 0.9 if "stage" in str(model) else 0.8)
-    monkeypatch.setattr(tool, "updates", lambda model: 10)
-    monkeypatch.setattr(tool, "evaluations", lambda model: 6)
+
+    def measured(runs: list[Path]) -> dict:
+        return {"figure": 0.9 if "stage" in str(runs[-1]) else 0.8, "updates": [10] * len(runs), "evaluations": 6}
+
+    monkeypatch.setattr(tool, "measured", measured)
     given = ["sst-2", "--model", str(tmp_path / "M"), "--data", str(data), "--work", str(tmp_path / "work")]
     monkeypatch.setattr(sys, "argv", ["compare_distillation.py", *given, "--seeds", "1", "2"])
     assert tool.main() == 0
@@ -158,11 +160,39 @@ def test_the_comparison_of_distillation_shares_rows_steps_and_evaluations(fake, 
     assert {recipe.data.rows for recipe in recipes.values()} == {None}
     scored = {name: r for name, r in recipes.items() if name.parts[1] != "teacher" and "inside" not in str(name)}
     assert {round(r.train.epochs / r.evaluate.every_epochs) for r in scored.values()} == {6}
-    assert [command[3] for command in fake.commands] == ["augment", "compare"]
-    assert fake.commands[0][-1] == str(tmp_path / "work/sst-2/augmented_4.jsonl")
-    shown = capsys.readouterr().out
+    assert [command[3] for command in fake.commands] == ["compare", "augment"]
+    assert fake.commands[1][-1] == str(tmp_path / "work/sst-2/augmented_4.jsonl")
+    shown, begun = capsys.readouterr().out, len(fake.folders)
+    figures = tmp_path / "work/sst-2/figures.json"
+    elsewhere = ["--work", str(tmp_path / "other"), "--figures", str(figures)]
+    monkeypatch.setattr(sys, "argv", ["compare_distillation.py", *given, *elsewhere, "--seeds", "2"])
+    assert tool.main() == 0
+    assert len(fake.folders) == begun  # all that it asks for is known
+    assert capsys.readouterr().out.splitlines() == shown.splitlines()[-11:]
+    assert "| teacher | 0.8000 |  | 2 | 10 | 6 | fine-tuned |" in shown
     assert "| stages 1+2 | 0.9000 ± 0.0000 | +0.1000 ± 0.0000 | 2 | 10 + 10 | 6 |" in shown
     assert "| labels | 0.8000 ± 0.0000 |  | 2 | 10 | 6 |" in shown
+    monkeypatch.setattr(sys, "argv", ["compare_distillation.py", *given])
     (data / "train.tsv").write_text("sentence\tlabel\n" + rows.replace("text", "word"), encoding="utf-8")
     with pytest.raises(SystemExit, match="was drawn from other files"):
         tool.main()
+
+
+def test_figures_outlive_the_folders_of_their_jobs_and_are_never_joined_with_those_of_other_settings(
+    fake, tmp_path
+) -> None:
+    from _jobs import Record
+
+    path = tmp_path / "figures.json"
+    first = Record(path, {"task": "rte", "rate": 5e-5})
+    assert not first.has("plain", 1)
+    assert not path.exists()
+    first.add("plain", 1, 0.75)
+    again = Record(path, {"task": "rte", "rate": 5e-5})
+    first.add("plain", 3, 0.25)  # beside it, in another process
+    again.add("plain", 2, 0.5)
+    assert again.figures == {"plain": {"1": 0.75, "2": 0.5, "3": 0.25}}
+    assert again.has("plain", 1)
+    with pytest.raises(SystemExit) as caught:
+        Record(path, {"task": "rte", "rate": 1e-4})
+    assert f"{path}: its figures are of rate 5e-05, this call has 0.0001" in str(caught.value)
