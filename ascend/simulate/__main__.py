@@ -85,7 +85,9 @@ def _one(args: argparse.Namespace, form: str, recompute: str, length: int, batch
     overrides = {
         "data.max_length": length,
         "impl.micro_batch": batch,
-        "train.batch": batch * args.devices * args.micro_batches,
+        "train.batch": batch
+        * max(1, args.devices)
+        * args.micro_batches,  # dry_run refuses what is no number of devices
         "impl.kernels": FORMS[form],
         "impl.recompute": recompute == "on",
     }

@@ -213,6 +213,8 @@ def vocabulary_of(recipe: Recipe) -> tuple[int, str]:
 
 
 def _check_division(recipe: Recipe, devices: int) -> None:
+    if devices < 1:
+        raise UserError(f"devices is {devices}; expected how many train together, 1 or more.")
     per_forward = (recipe.impl.micro_batch or max(1, recipe.train.batch // devices)) * devices
     if recipe.train.batch % per_forward:
         raise UserError(

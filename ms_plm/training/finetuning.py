@@ -155,7 +155,7 @@ class TaskData:
             loss=loss,
             loader=loader,
             total=recipe.train.steps or math.ceil(recipe.train.epochs * per_epoch),
-            fingerprint=_fingerprint(samples, kind.labels),
+            fingerprint=_fingerprint([samples, *(held.rows for _, held in held_out.values())], kind.labels),
             evaluate=evaluator.figures if evaluator else None,
             evaluate_every=max(1, round(recipe.evaluate.every_epochs * per_epoch)),
             flops_per_token=training_flops(model.config, int(samples.lengths.mean()), 0.0),
@@ -278,10 +278,12 @@ def check_length(model: Model, length: int, name: str) -> None:
         )
 
 
-def _fingerprint(samples: LabelledSamples, labels) -> str:
+def _fingerprint(sets: Sequence[LabelledSamples], labels) -> str:
+    """Of what is learned, and of the dev sets, which decide on the best checkpoint."""
     digest = hashlib.sha256(repr(labels).encode())
-    for array in (samples.input_ids, samples.token_type_ids, samples.starts, samples.labels, samples.weights):
-        digest.update(np.ascontiguousarray(array).tobytes())
+    for samples in sets:
+        for array in (samples.input_ids, samples.token_type_ids, samples.starts, samples.labels, samples.weights):
+            digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()
 
 

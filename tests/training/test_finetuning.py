@@ -205,6 +205,17 @@ def opened(recipe: Path, **changes: object) -> tuple[Recipe, Job]:
     return loaded, open_job(Context(loaded, device, policy, Parallel(loaded.impl.parallel, device.name)))
 
 
+def test_a_run_goes_on_with_the_same_training_and_dev_sets_only(recipe: Path, tmp_path: Path) -> None:
+    """The dev set decides on the best checkpoint, so figures of two of them may not meet in one run."""
+    same = opened(recipe)[1].fingerprint
+    assert opened(recipe)[1].fingerprint == same
+    for split in ("train", "dev"):
+        text = (recipe.parent / f"{split}.tsv").read_text(encoding="utf-8")
+        changed = tmp_path / f"{split}.tsv"
+        changed.write_text(text.rsplit("\n", 2)[0] + "\n", encoding="utf-8")
+        assert opened(recipe, **{f"data__own__{split}": str(changed)})[1].fingerprint != same, split
+
+
 def test_lower_layers_move_less_by_the_decay(recipe: Path) -> None:
     """AdamW's first step is the rate in every entry that has a gradient; here through the recipe and the real step."""
     rate, optimizer = 1e-2, {"learning_rate": 1e-2, "epsilon": 1e-20, "weight_decay": 0.0}

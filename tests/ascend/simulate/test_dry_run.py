@@ -120,6 +120,8 @@ def test_a_batch_that_does_not_divide_is_refused_before_anything_is_built(monkey
     monkeypatch.setattr(module, "build", lambda: pytest.fail("built"))
     with pytest.raises(UserError, match=r"train.batch 16 does not divide into forwards of 128 sequences"):
         dry_run(load_recipe(NAME, SMALL), devices=8)
+    with pytest.raises(UserError, match="devices is 0; expected how many train together"):
+        dry_run(load_recipe(NAME, SMALL), devices=0)
 
 
 def test_what_is_no_training_is_refused_in_plain_words(capsys):
