@@ -104,9 +104,11 @@ class Observed(nn.Cell):
         super().__init__(auto_prefix=False)
         self.model, self.maps, self.logits = model, maps, logits
 
-    def construct(self, rng, input_ids, token_type_ids, attention_mask, positions=None):
+    def construct(self, rng, input_ids, token_type_ids, attention_mask, positions=None, words=None):
         model = self.model
-        hidden, states, probabilities, scores, projected = model.encoder(input_ids, token_type_ids, attention_mask, rng)
+        hidden, states, probabilities, scores, projected = model.encoder(
+            input_ids, token_type_ids, attention_mask, rng, words
+        )
         maps, logits = (), ()
         if self.maps == "scores":
             maps = scores
@@ -170,11 +172,14 @@ class DistillationLoss(nn.Cell):
         }
         self.inputs = (*INPUTS, "counted", *more[logits])
         self.logits, self.task, self.student = logits, task, student
+        self.takes_words = logits != "masked_lm"
+        self.handed_over = 0
         wanted = objective.wants()
         maps = next((name for name in ("scores", "probabilities") if name in wanted), "")
         self.seen_student, self.given = Observed(student, maps, logits), isinstance(teacher, Given)
         if self.given:
             self.given_states, self.given_logits = teacher.states, teacher.logits
+            self.handed_over = 0 if teacher.stored else teacher.states + teacher.logits
             self.inputs = (*self.inputs, *(("targets",) if teacher.stored else ()))
         else:
             for parameter in teacher.get_parameters():
@@ -202,10 +207,12 @@ class DistillationLoss(nn.Cell):
         return tuple((places[0].index(s - 1), places[1].index(t - 1)) for s, t in self.objective.pairs(name))
 
     def construct(self, rng, input_ids, token_type_ids, attention_mask, counted, *more):
-        positions = None
+        positions, words = None, None
         if self.logits == "masked_lm":
             positions = more[0]
-        student = self.seen_student(rng, input_ids, token_type_ids, attention_mask, positions)
+        if len(more) > len(self.inputs) - len(INPUTS) - 1 + self.handed_over:
+            more, words = more[:-1], more[-1]
+        student = self.seen_student(rng, input_ids, token_type_ids, attention_mask, positions, words)
         teacher = ((), (), (), ())
         if self.given:
             teacher = self._told(student, more)

@@ -41,7 +41,7 @@ class TaskLoss(nn.Cell):
     """The weighted sum of a task's losses over a micro-batch, fp32 `[1]`.
 
     A kind's own has `scores(logits, attention_mask, labels)`: the head's logits as one or more `[R, C]`, each row's
-    class being one of its C, or `sum_of`. It may be perturbed: see `ms_plm.training.forward`.
+    class being one of its C, or `sum_of`. For `words` see `ms_plm.training.forward`.
 
     Args:
         model: with the head of the kind.
@@ -49,6 +49,7 @@ class TaskLoss(nn.Cell):
 
     terms = (TERM,)
     inputs = (*INPUTS, "labels", "weights")
+    takes_words = True
 
     def __init__(self, model: Model) -> None:
         super().__init__(auto_prefix=False)

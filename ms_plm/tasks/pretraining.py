@@ -33,6 +33,8 @@ class PretrainingLoss(nn.Cell):
         nsp: whether there is a next-sentence term.
     """
 
+    takes_words = False  # the masked-LM head reads the word embeddings too
+
     def __init__(self, model: Model, nsp: bool) -> None:
         super().__init__(auto_prefix=False)
         self.model, self.nsp = model, nsp

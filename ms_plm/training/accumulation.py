@@ -10,7 +10,8 @@ from typing import Protocol
 import numpy as np
 from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
 
-from ms_plm.training.forward import LossInParts
+from ms_plm.kernels import Kernels
+from ms_plm.training.forward import LookupForward, LossInParts
 from ms_plm.training.overflow import watched
 
 log = logging.getLogger(__name__)
@@ -62,15 +63,45 @@ class Accumulators(nn.Cell):
         ops.assign(self.terms, ops.zeros_like(self.terms))
 
 
-class AccumulateStep(nn.Cell):
-    """Adds one micro-batch to the accumulators of the parameters that its forward reads."""
+class LookupSum(nn.Cell):
+    """Adds the last gradient, that of rows of the word embeddings, to a sum `[V, H]`; no forward makes its own."""
 
-    def __init__(self, forward: nn.Cell, scale: Parameter, sums: Accumulators, names: Collection[str]) -> None:
+    def __init__(self, total: Parameter, kernels: Kernels) -> None:
+        super().__init__(auto_prefix=False)
+        self.total, self.add_rows = total, kernels.build("add_rows")
+
+    def construct(self, terms, gradients, input_ids):
+        """Terms and the other gradients."""
+        return ops.depend(terms, self.add_rows(self.total, gradients[-1], input_ids)), gradients[:-1]
+
+
+class AccumulateStep(nn.Cell):
+    """Adds one micro-batch to the accumulators of the parameters that its forward reads.
+
+    Args:
+        forward: gives terms and gradients.
+        scale: of the loss.
+        sums: the accumulators.
+        names: of the parameters of the forward's gradients.
+        lookup: takes the gradient of a `LookupForward`'s rows, where it is one.
+    """
+
+    def __init__(
+        self,
+        forward: nn.Cell,
+        scale: Parameter,
+        sums: Accumulators,
+        names: Collection[str],
+        lookup: LookupSum | None = None,
+    ) -> None:
         super().__init__(auto_prefix=False)
         self.forward, self.scale, self.sums, self.totals = forward, scale, sums, sums.of(names)
+        self.lookup = lookup
 
     def construct(self, inverse_weights, *inputs):
         terms, gradients = self.forward(self.scale, inverse_weights, *inputs)
+        if self.lookup is not None:
+            terms, gradients = self.lookup(terms, gradients, inputs[1])
         return self.sums.receive(self.totals, terms, gradients)
 
 
@@ -106,6 +137,7 @@ class Options(Protocol):
 
     forward: Callable[[nn.Cell, ParameterTuple], nn.Cell]
     status: Callable[[], nn.Cell] | None
+    table: Parameter | None
 
 
 class Accumulation:
@@ -118,6 +150,7 @@ class Accumulation:
     Args:
         loss: whole or in parts.
         named: trained parameters.
+        kernels: implementations.
         options: of the step.
         add: adds over ranks.
         apply: updates.
@@ -127,6 +160,7 @@ class Accumulation:
         self,
         loss: nn.Cell | LossInParts,
         named: Mapping[str, Parameter],
+        kernels: Kernels,
         options: Options,
         add: nn.Cell,
         apply: nn.Cell,
@@ -137,8 +171,15 @@ class Accumulation:
         self._adds, self._compiled = [], set()
         for part in parts:
             read = _read_by(part, named) if in_parts else named
-            forward = watched(options.forward(part, ParameterTuple(list(read.values()))), options.status)
-            self._adds.append(AccumulateStep(forward, apply.scale, sums, read).set_train(True))
+            rest = {name: parameter for name, parameter in read.items() if parameter is not options.table}
+            weights, lookup = ParameterTuple(list(rest.values())), None
+            if len(rest) < len(read):
+                (name,) = set(read) - set(rest)
+                forward, lookup = LookupForward(part, weights, options.table), LookupSum(sums.of([name])[0], kernels)
+            else:
+                forward = options.forward(part, weights)
+            forward = watched(forward, options.status)
+            self._adds.append(AccumulateStep(forward, apply.scale, sums, rest, lookup).set_train(True))
         self.take, self.update = TakeStep(sums), ApplyStep(sums, apply)
 
     @property

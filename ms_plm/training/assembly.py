@@ -83,7 +83,9 @@ def build_step(
             each.encoder.recompute_layers()
     status = NpuStatus if policy.loss_scaling and policy.overflow == "saturates" else None
     forward, rates = _method(recipe, model)
-    options = StepOptions(train.clip_norm, scale, impl.loss_scale_window, ranks, status, forward, rates)
+    looked_up = forward is Forward and loss.takes_words
+    table = model.encoder.embeddings.word_embeddings.weight if looked_up else None
+    options = StepOptions(train.clip_norm, scale, impl.loss_scale_window, ranks, status, forward, rates, table)
     return TrainingStep(loss, trained(model), train, model.kernels, options, micro_batches > 1, sharding)
 
 

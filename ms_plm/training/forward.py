@@ -1,7 +1,7 @@
 """Losses and gradients of one micro-batch, as a part of the step's graph: plain, or with an adversarial second pass.
 
-A loss is a cell `loss(rng, *arrays) -> fp32 [terms]`; one that can be perturbed takes, after its arrays, `words`: rows
-fp32 `[B, S, H]` of the word embeddings, used instead of looking them up.
+A loss is a cell `loss(rng, *arrays) -> fp32 [terms]`. One whose `takes_words` is true reads the word embeddings in no
+other way than by looking up rows, and takes these, after its arrays, as `words`, fp32 `[B, S, H]`.
 """
 
 from __future__ import annotations
@@ -41,6 +41,11 @@ class LossInParts:
         return self.parts[0].terms
 
     @property
+    def takes_words(self) -> bool:
+        """Whether all parts take rows of the word embeddings."""
+        return all(part.takes_words for part in self.parts)
+
+    @property
     def weights_of(self) -> Callable[[dict], dict[str, float]]:
         """Weights of the terms over some samples, from their arrays."""
         return self.parts[0].weights_of
@@ -61,6 +66,30 @@ class Forward(nn.Cell):
     def construct(self, scale, inverse_weights, *inputs):
         (_, terms), gradients = self.value_and_grad(scale, inverse_weights, *inputs)
         return terms, gradients
+
+
+class LookupForward(nn.Cell):
+    """As `Forward`; behind all other gradients stands that of the rows of the word embeddings, fp32 `[B, S, H]`.
+
+    Args:
+        loss: one that takes `words`, the first of its arrays `input_ids`.
+        parameters: trained, without the word embeddings.
+        table: word embeddings `[V, H]`.
+    """
+
+    def __init__(self, loss: nn.Cell, parameters: ParameterTuple, table: Parameter) -> None:
+        super().__init__(auto_prefix=False)
+        self.loss, self.table = loss, table
+        self.value_and_grad = ms.value_and_grad(self._scaled_sum, 0, parameters, has_aux=True)
+
+    def _scaled_sum(self, words, scale, inverse_weights, *inputs):
+        terms = self.loss(*inputs, words) * inverse_weights
+        return ops.reduce_sum(terms) * scale, terms
+
+    def construct(self, scale, inverse_weights, rng, input_ids, *inputs):
+        words = ops.gather(self.table, input_ids, 0)
+        (_, terms), (rows, gradients) = self.value_and_grad(words, scale, inverse_weights, rng, input_ids, *inputs)
+        return terms, (*gradients, rows)
 
 
 _add = ops.MultitypeFuncGraph("add")

@@ -37,6 +37,8 @@ class StepOptions(NamedTuple):
         status: for chips whose overflow saturates, makes the cell that reads their register; see `training.overflow`.
         forward: makes the cell that gives losses and gradients of a micro-batch; see `training.forward`.
         rates: each parameter's share of the learning rate, by name; None: all of it.
+        table: word embeddings of which the loss takes rows, and `forward` is the plain one: where micro-batches are
+            accumulated, each adds to the rows that it has looked up only. None: their gradient is as any other.
     """
 
     clip_norm: float = 1.0
@@ -46,6 +48,7 @@ class StepOptions(NamedTuple):
     status: Callable[[], nn.Cell] | None = None
     forward: Callable[[nn.Cell, ParameterTuple], nn.Cell] = Forward
     rates: Mapping[str, float] | None = None
+    table: Parameter | None = None
 
 
 class StepResult(NamedTuple):
@@ -203,7 +206,7 @@ class TrainingStep:
         self.applier = ApplyGradients(self.optimizer, options)
         add = AddGradients(options, kernels)
         if self.accumulate:
-            self.accumulation = Accumulation(loss, named, options, add, self.applier)
+            self.accumulation = Accumulation(loss, named, kernels, options, add, self.applier)
             self._gradients, self._update = self.accumulation.take, self.accumulation.update
         else:
             forward = watched(options.forward(loss, parameters), options.status)

@@ -13,6 +13,7 @@ class Slope(nn.Cell):
     """w . x summed over the rows: the gradient of w is the sum of x."""
 
     terms, inputs = ("slope",), ("x",)
+    takes_words = False
 
     def __init__(self) -> None:
         super().__init__()

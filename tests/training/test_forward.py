@@ -15,7 +15,7 @@ from ms_plm.config.recipe import TrainSection
 from ms_plm.kernels import Call, Kernels
 from ms_plm.models.model import Model
 from ms_plm.tasks.text import TextLoss
-from ms_plm.training.forward import AdversarialForward, Forward
+from ms_plm.training.forward import AdversarialForward, Forward, LookupForward
 from ms_plm.training.step import StepOptions, TrainingStep, rng_maker
 
 LENGTHS, EPSILON = (8, 5, 7, 3), 0.5
@@ -68,6 +68,21 @@ class Problem:
             return terms.asnumpy(), {k: g.asnumpy() for k, g in zip(self.named, gradients, strict=True)}
 
         return run
+
+
+def test_rows_looked_up_outside_have_the_gradient_that_their_table_would_get() -> None:
+    problem = Problem("auto")
+    expected_terms, expected = problem.cell(Forward)()
+    table = problem.named.pop(TABLE)
+    forward = functools.partial(LookupForward, table=table)
+    problem.named["rows"] = table  # the last of the gradients
+    cell = forward(problem.loss, ParameterTuple([p for n, p in problem.named.items() if n != "rows"]))
+    terms, got = problem.cell(lambda loss, parameters: cell)()
+    np.testing.assert_allclose(terms, expected_terms, rtol=1e-6)
+    rows, summed = got.pop("rows"), np.zeros(table.shape)
+    assert rows.shape == (BATCH, LENGTH, table.shape[1])
+    np.add.at(summed, problem.arrays["input_ids"], rows)
+    close({**got, TABLE: summed}, expected)
 
 
 def moves(ids: np.ndarray, gradient: np.ndarray) -> np.ndarray:

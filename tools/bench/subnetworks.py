@@ -59,7 +59,8 @@ class Turns:
         kind = TextKind(named_task("glue/sst-2"), ("no", "yes"), TextLimits())
         loss = elastic_loss(ElasticMethod(), config, self.parts, models, kind, None)
         named = dict(model.parameters_and_names())
-        self.step = TrainingStep(loss, named, TrainSection(steps=1), kernels, StepOptions(), accumulate=True)
+        options = StepOptions(table=model.encoder.embeddings.word_embeddings.weight)
+        self.step = TrainingStep(loss, named, TrainSection(steps=1), kernels, options, accumulate=True)
         self.tensors = self.step.tensors(rng_maker(*models)(self._arrays(args)))
         self.inverse = ms.Tensor(np.full(1, 1 / args.batch, np.float32))
 

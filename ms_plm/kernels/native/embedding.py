@@ -1,4 +1,4 @@
-"""`tied_lookup` with a gradient in C++ (src/embedding.cc)."""
+"""`add_rows`, and `tied_lookup` with a gradient made of it, in C++ (src/embedding.cc)."""
 
 from __future__ import annotations
 
@@ -32,4 +32,18 @@ class NativeTiedLookup(nn.Cell):
         return ops.depend(dtable, added), ops.zeros_like(ids)
 
 
-IMPLEMENTATIONS = (Implementation("tied_lookup", "native", ("cpu",), NativeTiedLookup, for_native, preference=30),)
+class NativeAddRows(nn.Cell):
+    """One token after the other: the order is fixed, whatever the number of threads."""
+
+    def __init__(self, call: Call) -> None:
+        super().__init__()
+        self.add_rows = _add_rows()
+
+    def construct(self, total, rows, ids):
+        return self.add_rows(total, rows, ids)
+
+
+IMPLEMENTATIONS = (
+    Implementation("tied_lookup", "native", ("cpu",), NativeTiedLookup, for_native, preference=30),
+    Implementation("add_rows", "native", ("cpu",), NativeAddRows, for_native, preference=30),
+)
