@@ -20,7 +20,8 @@ CHILD = """\
 import pathlib, signal, sys, time
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(7))
 pathlib.Path("ready").write_text("")
-time.sleep(60)
+for _ in range(1200):  # a signal just before a sleep begins is noticed after it
+    time.sleep(0.05)
 """
 
 
