@@ -85,9 +85,7 @@ def _one(args: argparse.Namespace, form: str, recompute: str, length: int, batch
     overrides = {
         "data.max_length": length,
         "impl.micro_batch": batch,
-        "train.batch": batch
-        * max(1, args.devices)
-        * args.micro_batches,  # dry_run refuses what is no number of devices
+        "train.batch": batch * args.devices * args.micro_batches,
         "impl.kernels": FORMS[form],
         "impl.recompute": recompute == "on",
     }
@@ -115,13 +113,19 @@ def _print_row(*cells: object) -> None:
     print("  ".join(f"{cell!s:>9}" for cell in cells), flush=True)
 
 
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a number of 1 or more, found {text!r}")
+    return int(text)
+
+
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m ms_plm_ascend.simulate", description=__doc__.split("\n")[0])
     parser.add_argument("recipe", help="name of a shipped recipe, or a file")
     parser.add_argument("overrides", nargs="*", metavar="key=value")
     parser.add_argument("--chip", default="910B2", help="which chip (default 910B2); its memory is not a limit here")
-    parser.add_argument("--devices", type=int, default=1, help="devices that train together (default 1)")
-    parser.add_argument("--micro-batches", type=int, default=1, help="forwards an update (default 1)")
+    parser.add_argument("--devices", type=_count, default=1, help="devices that train together (default 1)")
+    parser.add_argument("--micro-batches", type=_count, default=1, help="forwards an update (default 1)")
     parser.add_argument("--batches", type=int, nargs="+", default=[32, 64], help="sequences of a forward")
     parser.add_argument("--lengths", type=int, nargs="+", default=[128], help="tokens of a sequence")
     parser.add_argument("--forms", nargs="+", choices=sorted(FORMS), default=["composed"], help="attention")
